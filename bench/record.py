@@ -1,0 +1,167 @@
+"""One JSON file per finished trial. That it exists means the trial is done; none is ever overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.spec import Trial
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measured(_Part):
+    """One network: accuracy in percent on the test set (fp32, last epoch), MACs of one image, parameters."""
+
+    top1: float
+    top5: float
+    test_images: int
+    macs: int
+    fvcore_total: int
+    params: int
+
+
+class Spent(_Part):
+    """Training spent: epochs of the data set as used, images, MACs (3 x forward per image), seconds."""
+
+    epochs: float = 0.0
+    images: int = 0
+    macs: float = 0.0
+    seconds: float = 0.0
+
+
+class Epoch(_Part):
+    """One epoch (or part of one) of one phase. `top1`: the test set where the trial records it, else None."""
+
+    phase: str
+    epoch: int
+    epochs: float
+    lr: float
+    loss: float
+    train_top1: float
+    top1: float | None = None
+    macs: int
+    images_per_s: float
+    seconds: float
+
+
+class Machine(_Part):
+    """Where and with what a trial ran."""
+
+    device: str
+    cpu: str
+    threads: int
+    precision: Literal["fp32", "bf16"]
+    memory_format: str
+    platform: str
+    versions: dict[str, str]
+    commit: str
+
+
+class Record(_Part):
+    """All that is known of a finished trial: the truth, of which W&B and the tables are mirrors."""
+
+    schema_version: Literal[1] = 1
+    key: str
+    suite: str
+    trial: Trial
+    starts_from: Literal["pretrained", "scratch"]
+    result: Measured
+    dense: Measured | None
+    """The baseline measured in the same way; None for a dense trial, and where no dense network exists."""
+    cut_top1: float | None = None
+    """Test top-1 right after the last cut, before any further training, where a method cuts and then trains."""
+    best_top1: float | None = None
+    """Best test top-1 of any epoch, where recorded, because papers print it. It never ranks."""
+    widths: dict[str, int]
+    """Group name -> units kept."""
+    dense_widths: dict[str, int]
+    off_target: float | None
+    """Share of dense MACs kept, minus the target, in percentage points."""
+    spent: Spent
+    spent_dense: Spent | None
+    """Training of the dense baseline, which comes on top for methods that start from it."""
+    history: list[Epoch]
+    machine: Machine
+    notes: list[str] = []
+    started: str
+    finished: str
+
+
+class Failure(_Part):
+    """A try that did not finish: `failed-N.json`. `kind`: "method" is final until asked, "machine" is retried."""
+
+    key: str
+    trial: Trial
+    kind: Literal["method", "machine", "blocked"]
+    reason: str
+    when: str
+    traceback: str = ""
+
+
+class RecordError(Exception):
+    """A file that is no record; the message names it."""
+
+
+def write_json(path: Path, value: BaseModel | dict[str, Any]) -> None:
+    """Replace `path` at once: temporary file, fsync, rename."""
+    temporary = _temporary(path, value)
+    os.replace(temporary, path)
+
+
+def write_once(path: Path, value: BaseModel | dict[str, Any]) -> bool:
+    """Create `path` at once; False, and nothing changed, where it already exists."""
+    temporary = _temporary(path, value)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def write_failure(folder: Path, failure: Failure) -> Path:
+    """Add `failed-N.json` beside the ones that are there."""
+    number = 1
+    while not write_once(path := folder / f"failed-{number}.json", failure):
+        number += 1
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Raises RecordError, naming the file, where it is damaged or its key is not its trial's."""
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        raise RecordError(f"{path} is not a record: {reason}") from error
+    if record.key != record.trial.key:
+        raise RecordError(f"{path} was altered: its key is {record.key}, its trial's is {record.trial.key}")
+    return record
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """The failed tries of one trial, oldest first."""
+    paths = sorted(folder.glob("failed-*.json"), key=lambda p: int(p.stem.split("-")[1]))
+    return [Failure.model_validate_json(p.read_bytes()) for p in paths]
+
+
+def _temporary(path: Path, value: BaseModel | dict[str, Any]) -> Path:
+    text = value.model_dump_json(indent=1) if isinstance(value, BaseModel) else json.dumps(value, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    return Path(name)

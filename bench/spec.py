@@ -1,0 +1,151 @@
+"""What a trial is: frozen, validated values that decide its result, and the key made from them.
+
+Imports neither torch nor timm, so that `status` and `report` start at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PROTOCOL = 1
+"""Comparability version of the rules: rows of different versions never share a table."""
+
+DENSE = "dense"
+"""Name of the method whose trials are the dense baselines."""
+
+
+class Spec(BaseModel):
+    """A frozen value object; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipe(Spec):
+    """An SGD training recipe. `epochs` is the total that a trial may spend with it."""
+
+    epochs: Annotated[int, Field(ge=0)]
+    lr: Annotated[float, Field(gt=0)]
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    gamma: Annotated[float, Field(gt=0)] = 0.1
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augment: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _milestones_mean_step(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("milestones") and "schedule" not in data:
+            return {**data, "schedule": "step"}
+        return data
+
+    @model_validator(mode="after")
+    def _step_has_milestones(self) -> Recipe:
+        if (self.schedule == "step") != bool(self.milestones):
+            raise ValueError("schedule: step and milestones belong together")
+        return self
+
+
+class DataSpec(Spec):
+    """A data set and the part of it that is used.
+
+    `subset`: class-balanced number of training images, a fixed choice for all seeds (None = all).
+    `holdout`: training images set aside, by seed, for whatever selects something (0 = none).
+    `root`: folder of an image-folder data set; `fingerprint` stands for its content in the key.
+    """
+
+    name: str
+    subset: Annotated[int, Field(ge=1)] | None = None
+    holdout: Annotated[int, Field(ge=0)] = 0
+    image_size: Annotated[int, Field(ge=8)] | None = None
+    root: str | None = None
+    fingerprint: str = ""
+
+
+class BackboneSpec(Spec):
+    """A timm model name and the keyword arguments of its constructor."""
+
+    name: str
+    kwargs: dict[str, Any] = {}
+
+
+class WeightsSpec(Spec):
+    """A file of trained dense weights: a state_dict, loaded without pickle's code.
+
+    `rename`: pairs (regular expression, replacement) applied in order to each key of the file;
+    `mean`, `std`: the input normalisation that the weights were trained with (None = the data set's).
+    """
+
+    file: str
+    sha256: str = ""
+    rename: tuple[tuple[str, str], ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class DenseSpec(Spec):
+    """Where the dense network comes from: exactly one of the three."""
+
+    recipe: Recipe | None = None
+    weights: WeightsSpec | None = None
+    pretrained: bool | str = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DenseSpec:
+        if sum([self.recipe is not None, self.weights is not None, bool(self.pretrained)]) != 1:
+            raise ValueError("give exactly one of recipe, weights, pretrained")
+        return self
+
+
+class MethodSpec(Spec):
+    """A registered method with all its hyper-parameters resolved, defaults included."""
+
+    name: str
+    version: int = 1
+    params: dict[str, Any] = {}
+
+
+class Trial(Spec):
+    """Everything that decides one result; `key` is the hash of it."""
+
+    protocol: int = PROTOCOL
+    dataset: DataSpec
+    backbone: BackboneSpec
+    dense: DenseSpec
+    method: MethodSpec
+    recipe: Recipe
+    keep_macs: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: int = 0
+    track: Literal["matched", "paper"] = "matched"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    test_each_epoch: bool = False
+    twin: str | None = None
+    """Key of the trial whose widths (and epochs) a control copies."""
+    baseline: str | None = None
+    """Key of the dense trial that this one starts from or is compared with; None for a dense trial."""
+    smoke: bool = False
+
+    @property
+    def key(self) -> str:
+        """First 16 hex digits of the SHA-256 of the canonical JSON; where files lie does not count."""
+        values = self.model_dump(mode="json")
+        values["dataset"].pop("root")
+        if values["dense"]["weights"]:
+            values["dense"]["weights"].pop("file")
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """Short name for people, such as `dcff 50% seed 0`."""
+        point = "" if self.keep_macs is None else f" {100 * self.keep_macs:g}%"
+        return f"{self.method.name}{point} seed {self.seed}"

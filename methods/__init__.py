@@ -1,0 +1,1 @@
+"""Pruning methods, one per file; every `Method` of this package with a name is registered."""
