@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.compact import load_compact
     from bench.method import Budget, Cost, Group, Member, Method, MethodError, OneShot, Paper, Run
-    from bench.suite import run_suite
+    from bench.launch import run_suite
     from bench.trial import run_trial
 
 _HOME = {
@@ -19,7 +19,7 @@ _HOME = {
         ("Budget", "Cost", "Group", "Member", "Method", "MethodError", "OneShot", "Paper", "Run"), "bench.method"
     ),
     "load_compact": "bench.compact",
-    "run_suite": "bench.suite",
+    "run_suite": "bench.launch",
     "run_trial": "bench.trial",
 }
 

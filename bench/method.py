@@ -193,7 +193,8 @@ class Method:
     """A pruning method: a frozen dataclass whose fields are its hyper-parameters, settable from a suite file.
 
     `start`: "pretrained" (the shared dense checkpoint) or "scratch" (fresh weights). `selects`: calls
-    `Run.evaluate`, so the suite must set a hold-out aside. Raise `version` when a change alters results.
+    `Run.evaluate`, so the suite must set a hold-out aside. `prunes`: has an operating point. `control`: may train
+    for longer than the budget's epochs (the table says how long). Raise `version` when a change alters results.
     """
 
     name: ClassVar[str] = ""
@@ -202,6 +203,7 @@ class Method:
     start: ClassVar[Literal["pretrained", "scratch"]] = "pretrained"
     selects: ClassVar[bool] = False
     prunes: ClassVar[bool] = True
+    control: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}

@@ -119,7 +119,7 @@ class Trial(Spec):
     protocol: int = PROTOCOL
     dataset: DataSpec
     backbone: BackboneSpec
-    dense: DenseSpec
+    dense: DenseSpec | None = None
     method: MethodSpec
     recipe: Recipe
     keep_macs: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -139,7 +139,7 @@ class Trial(Spec):
         """First 16 hex digits of the SHA-256 of the canonical JSON; where files lie does not count."""
         values = self.model_dump(mode="json")
         values["dataset"].pop("root")
-        if values["dense"]["weights"]:
+        if self.dense and self.dense.weights:
             values["dense"]["weights"].pop("file")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,98 @@
+"""One epoch of training, as fast as the device allows: no host synchronisation between steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.spec import Recipe
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Means over the epoch's images; `lr` is that of the last step."""
+
+    loss: float
+    top1: float
+    images: int
+    lr: float
+    seconds: float
+
+
+def learning_rate(recipe: Recipe, share: float) -> float:
+    """The recipe's learning rate when `share` (0 to 1) of its epochs is done: warm-up, then cosine, step or constant."""
+    epoch = share * recipe.epochs + 1e-9
+    if epoch < recipe.warmup:
+        return recipe.lr * (epoch + 1e-3) / recipe.warmup
+    if recipe.schedule == "cosine":
+        rest = max(recipe.epochs - recipe.warmup, 1e-9)
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - recipe.warmup) / rest)))
+    passed = sum(epoch >= milestone for milestone in recipe.milestones)
+    return recipe.lr * recipe.gamma**passed
+
+
+def train_epoch(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    optimiser: torch.optim.Optimizer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    lr: Callable[[int], float],
+    autocast: Callable[[], AbstractContextManager[None]],
+    label_smoothing: float = 0.0,
+    penalty: Callable[[nn.Module], Tensor] | None = None,
+    each_step: Callable[[nn.Module], None] | None = None,
+    after_step: Callable[[int], None] | None = None,
+) -> EpochResult:
+    """One pass over `batches`. `lr(step)` is set before each step; `after_step(images so far)` reports progress."""
+    started, images, rate = time.perf_counter(), 0, 0.0
+    loss_sum: Tensor | float = 0.0
+    correct: Tensor | float = 0.0
+    for step, (x, y) in enumerate(batches):
+        rate = lr(step)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with autocast():
+            logits = forward(x)
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=label_smoothing)
+        total = loss if penalty is None else loss + penalty(model)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if each_step is not None:
+            each_step(model)
+        optimiser.step()
+        images += len(y)
+        loss_sum = loss_sum + total.detach() * len(y)
+        correct = correct + (logits.detach().argmax(1) == y).sum()
+        if after_step is not None:
+            after_step(images)
+    return EpochResult(
+        loss=float(loss_sum) / max(images, 1),
+        top1=100 * float(correct) / max(images, 1),
+        images=images,
+        lr=rate,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, int]:
+    """(top-1, top-5, images): correct / all in percent, in fp32 and eval mode; the training flag is restored."""
+    training = model.training
+    model.eval()
+    top1: Tensor | int = 0
+    top5: Tensor | int = 0
+    images = 0
+    for x, y in batches:
+        logits = model(x)
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
+        top1, top5, images = top1 + best[:, 0].sum(), top5 + best.any(1).sum(), images + len(y)
+    model.train(training)
+    return 100 * float(top1) / images, 100 * float(top5) / images, images
