@@ -1,0 +1,113 @@
+"""MACs and parameters of a network, counted by fvcore. One multiply-accumulate counts as 1.
+
+The headline counts convolutions, linear layers and matrix products; fvcore's own total (with normalisation and
+pooling) stands beside it. Both in eval mode for one image: in train mode fvcore counts batch norm differently.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from bench.method import Cost
+
+HEADLINE = ("conv", "linear", "matmul", "addmm", "mm", "bmm", "einsum")
+"""fvcore's names of the operators that the headline counts."""
+
+
+class LayerCost(NamedTuple):
+    """One module: MACs and parameters of its own (not of its children's), shape of its output without the batch."""
+
+    layer: str
+    macs: int
+    params: int
+    shape: tuple[int, ...]
+
+
+def count(model: nn.Module, example: Tensor) -> Cost:
+    """MACs of one image, from `example` of shape (1, C, H, W) on the model's device, and parameters.
+
+    What a parametrisation computes to make a weight is spent once a step, not per image, and is left out.
+    """
+    with _counting(model):
+        operators = _operators(model, example)
+    total = Counter(operators[""])
+    for name in operators:
+        if _is_parametrization(name):
+            total.subtract(operators[name])
+    macs = sum(total[name] for name in HEADLINE)
+    return Cost(int(macs), int(sum(total.values())), sum(p.numel() for p in model.parameters()))
+
+
+def per_layer(model: nn.Module, example: Tensor) -> list[LayerCost]:
+    """Every module with MACs or parameters of its own, in the order of the forward pass.
+
+    The MACs add up to the headline of `count`. `example`: (1, C, H, W) on the model's device.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note_shape(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and "parametrizations" not in names[module].split("."):
+            shapes.setdefault(names[module], tuple(output.shape[1:]))
+
+    with _counting(model):
+        hooks = [module.register_forward_hook(note_shape) for module in names]
+        try:
+            model(example)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        operators = _operators(model, example)
+    layers = []
+    for name, shape in shapes.items():
+        module = model.get_submodule(name)
+        own = Counter(operators[name])
+        for child, _ in module.named_children():
+            own.subtract(operators.get(f"{name}.{child}" if name else child, {}))
+        macs = int(sum(own[operator] for operator in HEADLINE))
+        params = sum(p.numel() for p in module.parameters(recurse=False))
+        if is_parametrized(module):
+            params += sum(p.numel() for p in module.get_submodule("parametrizations").parameters())
+        if macs or params:
+            layers.append(LayerCost(name, macs, params, shape))
+    return layers
+
+
+def _is_parametrization(name: str) -> bool:
+    """Whether this is the module that makes one parametrised tensor, such as `conv.parametrizations.weight`."""
+    return name.split(".")[-2:-1] == ["parametrizations"]
+
+
+def _operators(model: nn.Module, example: Tensor) -> dict[str, Counter[str]]:
+    """Module name -> operator -> count, children included; "" is the whole network."""
+    analysis = FlopCountAnalysis(model, example)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    return analysis.by_module_and_operator()
+
+
+@contextmanager
+def _counting(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients and without fused attention, whose matrix products fvcore does not see."""
+    training = [module for module in model.modules() if module.training]
+    fused = [module for module in model.modules() if getattr(module, "fused_attn", False)]
+    model.eval()
+    for module in fused:
+        module.fused_attn = False  # type: ignore[assignment]
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for module in training:
+            module.training = True
+        for module in fused:
+            module.fused_attn = True  # type: ignore[assignment]
