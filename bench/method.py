@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UserError
+
 if TYPE_CHECKING:
     from bench.spec import Recipe
 
@@ -20,7 +22,7 @@ Keep = Mapping[str, Tensor]
 """Group name -> sorted ids of the units that stay; a group that is not named stays whole."""
 
 
-class MethodError(Exception):
+class MethodError(UserError):
     """A method cannot do what was asked; the message is one line for the user."""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.errors import UserError
 from bench.spec import Trial
 
 
@@ -106,7 +107,7 @@ class Failure(_Part):
     traceback: str = ""
 
 
-class RecordError(Exception):
+class RecordError(UserError):
     """A file that is no record; the message names it."""
 
 

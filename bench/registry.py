@@ -15,11 +15,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from bench.errors import UserError
 from bench.method import Method
 from bench.spec import MethodSpec
 
 
-class RegistryError(Exception):
+class RegistryError(UserError):
     """A plugin cannot be used; the message names it."""
 
 

@@ -1,0 +1,95 @@
+"""Networks by name: own CIFAR networks, every timm model, and plugins.
+
+Importing this package registers the CIFAR networks with timm. A plugin is a module that registers its models with
+timm (`timm.models.register_model`) when it is imported, named by an entry point of the group `prunebench.backbones`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import entry_points
+from typing import Any
+
+import timm
+from timm.models.resnet import ResNet
+from torch import nn
+
+from bench.backbones import googlenet, resnet, vgg
+from bench.spec import BackboneSpec
+
+GROUP = "prunebench.backbones"
+OWN = [*resnet.default_cfgs, *vgg.default_cfgs, *googlenet.default_cfgs]
+
+
+def names() -> list[str]:
+    """All backbones: the own CIFAR networks, then what timm and the plugins offer."""
+    _load_plugins()
+    return OWN + [name for name in timm.list_models() if name not in OWN]
+
+
+def create(
+    spec: BackboneSpec,
+    *,
+    num_classes: int,
+    in_chans: int = 3,
+    image_size: int | None = None,
+    pretrained: bool | str = False,
+) -> nn.Module:
+    """Build a network through `timm.create_model`, with `spec.kwargs` for its constructor.
+
+    `pretrained`: timm's weights, by default or by tag ("a1_in1k"). `image_size` (pixels) reaches models of a fixed
+    input size. One keyword is handled here: `stem: cifar` gives a timm ResNet a 3x3 stem of stride 1 without max-pool,
+    for images of 64 pixels or less. Raises ValueError, in one line, for an unknown name, keyword or value.
+    """
+    _load_plugins()
+    name, kwargs = spec.name, dict(spec.kwargs)
+    if not timm.is_model(name):
+        raise ValueError(f"unknown backbone '{name}'; did you mean {', '.join(_nearest(name))}?")
+    if taken := sorted({"num_classes", "in_chans", "pretrained", "checkpoint_path"} & kwargs.keys()):
+        raise ValueError(f"backbone {name}: leave {', '.join(taken)} out, the trial's data set and weights decide that")
+    stem = kwargs.pop("stem", None)
+    if isinstance(pretrained, str):
+        name = f"{timm.get_arch_name(name)}.{pretrained}"
+    if pretrained and not timm.is_model_pretrained(name):
+        raise ValueError(f"backbone {name}: timm has no trained weights for it; train it or name a file of weights")
+    if image_size is not None and timm.get_pretrained_cfg(name).fixed_input_size:
+        kwargs.setdefault("img_size", image_size)
+    try:
+        model = timm.create_model(
+            name, pretrained=bool(pretrained), num_classes=num_classes, in_chans=in_chans, **kwargs
+        )
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"backbone {name} cannot be built with {kwargs}: {reason}") from error
+    if stem is not None:
+        _set_stem(model, name, stem, trained=bool(pretrained))
+    return model
+
+
+def _set_stem(model: nn.Module, name: str, stem: Any, *, trained: bool) -> None:
+    """Replace the stem of a timm ResNet for small images, with timm's initialisation of it."""
+    if stem != "cifar":
+        raise ValueError(f"backbone {name}: stem must be 'cifar' or left out, not {stem!r}")
+    if not isinstance(model, ResNet) or not isinstance(model.conv1, nn.Conv2d):
+        raise ValueError(f"backbone {name}: stem 'cifar' is for timm ResNets whose stem is one convolution")
+    if trained:
+        raise ValueError(f"backbone {name}: stem 'cifar' would throw the trained stem away; drop stem or pretrained")
+    model.conv1 = nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+
+
+def _nearest(name: str) -> list[str]:
+    """Up to five known names that look like `name`, the own networks first."""
+    wanted = name.lower()
+    own = difflib.get_close_matches(wanted, OWN, n=3)
+    others = difflib.get_close_matches(wanted, [other for other in names() if other not in OWN], n=5)
+    return (own + others)[:5] or OWN
+
+
+def _load_plugins() -> None:
+    for plugin in entry_points(group=GROUP):
+        try:
+            plugin.load()
+        except Exception as error:
+            raise ValueError(f"backbone plugin {plugin.name} ({plugin.value}) cannot be imported: {error}") from error

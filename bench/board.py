@@ -1,0 +1,136 @@
+"""Where each trial stands, read from its folder: what is done, what can start, what has to wait.
+
+A trial is done when its record.json exists, and was tried as often as there are failed-N.json. So a killed run goes on
+when it is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.record import Failure, read_failures, write_failure
+from bench.spec import Trial
+
+RETRIES = 2
+"""How often, within one run, a trial is tried again that the machine made fail (killed, out of memory, lost node)."""
+
+State = Literal["waiting", "running", "done", "failed", "blocked"]
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """One trial as it stands. `reason`: why it failed, is blocked or is tried again. `seconds`: running time so far."""
+
+    trial: Trial
+    key: str
+    folder: Path
+    state: State
+    reason: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    tries: int = 0
+    started: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """All trials of a run, in the order of the suite. `seconds`: since the run began."""
+
+    trials: tuple[TrialStatus, ...]
+    seconds: float = 0.0
+
+    def among(self, state: State) -> list[TrialStatus]:
+        return [t for t in self.trials if t.state == state]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended. `failed` and `blocked`: key -> reason. `trained`: trials that finished in this run."""
+
+    done: tuple[str, ...]
+    failed: dict[str, str]
+    blocked: dict[str, str]
+    trained: int
+    seconds: float
+
+
+def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) -> Status:
+    """What the disk says: done, failed for good, or waiting (a failure of the machine or a block is tried again)."""
+
+    def look(trial: Trial) -> TrialStatus:
+        status = TrialStatus(trial, key := trial.key, folder := out / "trials" / key, "waiting")
+        if (folder / "record.json").exists():
+            return replace(status, state="done")
+        failures = read_failures(folder)
+        if failures and failures[-1].kind == "method" and not retry_failed:
+            return replace(status, state="failed", reason=failures[-1].reason)
+        return status
+
+    return Status(tuple(look(trial) for trial in trials))
+
+
+def ready(board: dict[str, TrialStatus], pending: Mapping[str, int]) -> list[TrialStatus]:
+    """The trials that can start now. Marks those as blocked that no longer can, and what depends on them."""
+    while True:
+        ready, blocked = [], False
+        for key, status in board.items():
+            if status.state != "waiting" or key in pending:
+                continue
+            needs = [need for need in (status.trial.baseline, status.trial.twin) if need]
+            missing = [need for need in needs if not (status.folder.parent / need / "record.json").exists()]
+            hopeless = [
+                need for need in missing if need not in board or board[need].state not in ("waiting", "running")
+            ]
+            if hopeless:
+                board[key], blocked = _block(status, hopeless[0], board.get(hopeless[0])), True
+            elif not missing:
+                ready.append(status)
+        if not blocked:
+            return ready
+
+
+def _block(status: TrialStatus, need: str, cause: TrialStatus | None) -> TrialStatus:
+    found = f"{cause.trial.label} ({need}), {cause.state}" if cause else f"{need}, not part of this run"
+    reason = f"it needs the record of {found}"
+    earlier = read_failures(status.folder)
+    if not earlier or earlier[-1].reason != reason:
+        fail(status, "blocked", reason)
+    return replace(status, state="blocked", reason=reason)
+
+
+def running(status: TrialStatus) -> TrialStatus:
+    """A submitted trial runs as soon as its worker has written progress.json."""
+    with suppress(OSError, ValueError):
+        progress = json.loads((status.folder / "progress.json").read_bytes())
+        started = status.started or time.monotonic()
+        return replace(status, state="running", progress=progress, started=started, seconds=time.monotonic() - started)
+    return status
+
+
+def conclude(status: TrialStatus, failures_before: int, lost: str) -> TrialStatus:
+    status = running(status)
+    if (status.folder / "record.json").exists():
+        return replace(status, state="done", reason="")
+    if len(read_failures(status.folder)) == failures_before:
+        fail(status, "machine", lost or "the trial ended and left no record")
+    last = read_failures(status.folder)[-1]
+    if last.kind == "machine" and status.tries < RETRIES:
+        return replace(
+            status, state="waiting", reason=last.reason, tries=status.tries + 1, started=None, seconds=0.0, progress={}
+        )
+    return replace(status, state="failed", reason=last.reason)
+
+
+def fail(status: TrialStatus, kind: Literal["method", "machine", "blocked"], reason: str, trace: str = "") -> None:
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    failure = Failure(key=status.key, trial=status.trial, kind=kind, reason=reason, when=when, traceback=trace)
+    write_failure(status.folder, failure)
+
+

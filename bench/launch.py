@@ -1,0 +1,169 @@
+"""A suite from its file to its records: what the command `run` does, as a function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import registry, suite
+from bench.record import write_json
+from bench.schedule import Status, Summary, run_trials
+from bench.spec import DENSE, Trial
+
+
+def run_suite(
+    name: str | Path,
+    *,
+    out: Path | None = None,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    scheduler: Literal["ray", "inline"] = "ray",
+    address: str | None = None,
+    retry_failed: bool = False,
+) -> Summary:
+    """Run the trials of a suite that have no record yet, in `out` (default: runs/NAME).
+
+    `only`: methods; the trials they depend on run with them. `seeds` stand in for the suite's. Raises UserError for
+    what cannot be run as asked, before anything starts; a failed trial does not raise, it is in the summary.
+    """
+    from bench.progress import Progress
+    from bench.track import Tracker
+
+    path = suite.find(str(name))
+    wanted = suite.load(path)
+    trials = _trials(wanted, seeds)
+    chosen = choose(trials, only)
+    out = out or Path("runs") / wanted.name
+    _write_plan(out, wanted, path, trials)
+    tracker = Tracker(wanted.tracking.project, wanted.tracking.mode, group=wanted.name, folder=out)
+    with Progress(chosen) as progress:
+
+        def watch(status: Status) -> None:
+            progress.show(status)
+            tracker.poll(chosen, out)
+
+        summary = run_trials(
+            chosen,
+            out,
+            suite=wanted.name,
+            scheduler=scheduler,
+            resources=wanted.resources,
+            address=address,
+            retry_failed=retry_failed,
+            watch=watch,
+        )
+    tracker.close()
+    return summary
+
+
+def choose(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:
+    """The trials of the named methods and all that they depend on, in order."""
+    if not only:
+        return list(trials)
+    known = {trial.method.name for trial in trials}
+    for name in only:
+        if name not in known:
+            raise suite.SuiteError(f"--only: '{name}' is not in this suite (it has {', '.join(sorted(known))})")
+    keys = {trial.key for trial in trials if trial.method.name in only}
+    for trial in reversed(trials):
+        if trial.key in keys:
+            keys |= {key for key in (trial.baseline, trial.twin) if key}
+    return [trial for trial in trials if trial.key in keys]
+
+
+def estimate(wanted: suite.Suite, *, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> str:
+    """The trials and what they cost: training MACs, and hours on this machine by timing three steps per backbone."""
+    trials = choose(_trials(wanted, seeds), only)
+    cost = {(t.dataset.model_dump_json(), t.backbone.model_dump_json()): t for t in trials}
+    measured = {place: _measure(trial) for place, trial in cost.items()}
+    lines, seconds, total = [], 0.0, 0.0
+    for trial in trials:
+        images, macs, speed = measured[trial.dataset.model_dump_json(), trial.backbone.model_dump_json()]
+        spent = 3.0 * macs * images * trial.recipe.epochs
+        own = images * trial.recipe.epochs / speed
+        total, seconds = total + spent, seconds + own
+        lines.append(f"{trial.key}  {trial.label:<36} {trial.recipe.epochs:>4} epochs  {spent / 1e12:9.1f} TMACs  {own / 60:7.1f} min")
+    lines.append(
+        f"{len(trials)} trials, at most {total / 1e15:.2f} PMACs of training, about {seconds / 3600:.2f} h one after the "
+        "other on this machine (as if nothing were pruned; without evaluation)"
+    )
+    return "\n".join(lines)
+
+
+def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Path) -> None:
+    """The leaderboard as a table of a W&B report run."""
+    from bench.track import Tracker
+
+    tracker = Tracker(wanted.tracking.project, wanted.tracking.mode, group=wanted.name, folder=page.parent)
+    tracker.report(list(rows), page)
+    tracker.close()
+
+
+def _trials(wanted: suite.Suite, seeds: Sequence[int] | None) -> list[Trial]:
+    return suite.trials(wanted.model_copy(update={"seeds": list(seeds)}) if seeds else wanted)
+
+
+def _write_plan(out: Path, wanted: suite.Suite, path: Path, trials: Sequence[Trial]) -> None:
+    """Note what is to run; trials of an earlier plan stay in it where they have a record."""
+    entries = {trial.key: {"key": trial.key, "trial": trial.model_dump(mode="json")} for trial in trials}
+    plan = out / "plan.json"
+    if plan.exists():
+        try:
+            for entry in json.loads(plan.read_text())["trials"]:
+                if (out / "trials" / entry["key"] / "record.json").exists():
+                    entries.setdefault(entry["key"], entry)
+        except (ValueError, KeyError, TypeError):
+            pass  # a damaged plan is written anew; the records do not depend on it
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    values = {"suite": wanted.name, "smoke": wanted.smoke, "source": str(path), "sha256": digest}
+    write_json(plan, {**values, "trials": list(entries.values())})
+    write_json(out / "methods.json", _descriptions())
+
+
+def _descriptions() -> dict[str, Any]:
+    """What a table says of each method, so that making it needs no torch."""
+    return {
+        name: {
+            "summary": cls.summary,
+            "start": cls.start,
+            "control": cls.control or name == DENSE,
+            "paper": vars(cls.paper) if cls.paper else None,
+        }
+        for name, cls in registry.methods().items()
+    }
+
+
+def _measure(trial: Trial) -> tuple[int, float, float]:
+    """(images an epoch, MACs of one image, images/s) of the dense network on this machine."""
+    import torch
+
+    from bench import cost, data, loop, machine, weights
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded = data.load(trial.dataset, seed=trial.seed, device=device)
+    model = weights.fresh(trial, classes=loaded.classes, channels=loaded.channels, image_size=loaded.image_size)
+    model.to(device, memory_format=torch.channels_last)
+    example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
+    macs = cost.count(model, example).macs
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)
+    bf16 = machine.precision(trial.precision, device) == "bf16"
+    batch = next(iter(loaded.train(trial.recipe.batch_size, torch.Generator(), augment=False)))
+
+    def step(n: int) -> float:
+        started = time.perf_counter()
+        result = loop.train_epoch(
+            model,
+            model,
+            optimiser,
+            [batch] * n,
+            lr=lambda _: 1e-6,
+            autocast=lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        )
+        return result.images / (time.perf_counter() - started)
+
+    step(1)
+    return loaded.train_images, macs, step(3)

@@ -1,0 +1,251 @@
+"""Runs trials on Ray, or one after the other in this process.
+
+All state lies on disk: a trial is done when its record.json exists, and was tried as often as there are failed-N.json.
+So a killed run goes on when it is started again. Ray is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self
+
+from pydantic import Field, field_validator
+
+from bench.errors import UserError
+from bench.record import Failure, read_failures, write_failure, write_json
+from bench.spec import Spec, Trial
+
+POLL = 0.5
+"""Seconds between two looks at the running trials."""
+
+class Resources(Spec):
+    """What one trial gets. They do not count in its key.
+
+    `cpus`: cores, and threads, of a trial; None means one core on Ray and all cores inline. `gpus`: GPUs, or a share of
+    one; 0 hides the GPUs from a trial on Ray. Inline trials use what this process sees.
+    """
+
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("more than one GPU must be a whole number")
+        return gpus
+
+
+class _Pool(Protocol):
+    """Where trials run. `wait` returns (key, how the worker was lost or "") of trials that ended."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def submit(self, key: str, *work: Any) -> None: ...
+    def wait(self) -> list[tuple[str, str]]: ...
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    out: Path,
+    *,
+    suite: str,
+    scheduler: Literal["ray", "inline"],
+    resources: Resources,
+    address: str | None = None,
+    retry_failed: bool = False,
+    watch: Callable[[Status], None] = lambda status: None,
+    run_trial: Callable[..., Any] | None = None,
+) -> Summary:
+    """Run what is not done yet and return when nothing more can run.
+
+    A trial waits for the records of its `baseline` and `twin`; where one of them fails, it is blocked, and tried again
+    in the next run. A trial that its method made fail is left alone, unless `retry_failed`. `address` joins a Ray
+    cluster, which must share the folder `out`; otherwise a Ray of our own is started and stopped. `watch` is called
+    about twice a second. `run_trial` replaces `bench.trial.run_trial`. Raises UserError, and KeyboardInterrupt on
+    Ctrl-C or SIGTERM once the workers are stopped.
+    """
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    board = {status.key: status for status in survey(trials, out, retry_failed=retry_failed).trials}
+    earlier = {key for key, status in board.items() if status.state == "done"}
+    pending: dict[str, int] = {}  # key -> failures on disk before this try
+    began = time.monotonic()
+
+    def show() -> None:
+        for key in pending:
+            board[key] = running(board[key])
+        watch(Status(tuple(board.values()), time.monotonic() - began))
+
+    def submit(pool: _Pool) -> None:
+        for status in ready(board, pending):
+            (status.folder / "progress.json").unlink(missing_ok=True)
+            pending[status.key] = len(read_failures(status.folder))
+            pool.submit(status.key, status.trial, out, suite, run_trial)
+
+    if ready(board, pending):
+        pool: _Pool = _Ray(resources, address) if scheduler == "ray" else _Inline(resources, show)
+        with pool, _sigterm_interrupts():
+            submit(pool)
+            while pending:
+                show()
+                for key, lost in pool.wait():
+                    board[key] = conclude(board[key], pending.pop(key), lost)
+                submit(pool)
+    show()
+    return Summary(
+        done=tuple(key for key, status in board.items() if status.state == "done"),
+        failed={key: status.reason for key, status in board.items() if status.state == "failed"},
+        blocked={key: status.reason for key, status in board.items() if status.state == "blocked"},
+        trained=sum(status.state == "done" and key not in earlier for key, status in board.items()),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _work(trial: Trial, out: Path, suite: str, run_trial: Callable[..., Any] | None, threads: int) -> None:
+    """What a worker does. The result lies on disk; an exception that escapes the trial is written there too."""
+    status = TrialStatus(trial, trial.key, out / "trials" / trial.key, "running")
+    zero = {"epoch": 0.0, "epochs": 0.0, "images_per_s": 0.0, "eta_s": 0.0}
+    try:
+        write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
+        if run_trial is None:
+            from bench.trial import run_trial
+        run_trial(trial, out, suite=suite, threads=threads)
+    except Exception as error:
+        kind: Literal["machine", "method"] = "machine" if isinstance(error, OSError | MemoryError) else "method"
+        fail(status, kind, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+class _Inline:
+    """One trial at a time in this process; a second thread keeps the display alive."""
+
+    def __init__(self, resources: Resources, show: Callable[[], None]) -> None:
+        self.threads = max(1, int(resources.cpus or os.cpu_count() or 1))
+        self.show = show
+        self.queue: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def submit(self, key: str, *work: Any) -> None:
+        self.queue.append((key, work))
+
+    def wait(self) -> list[tuple[str, str]]:
+        key, work = self.queue.pop(0)
+        stop = threading.Event()
+
+        def tick() -> None:
+            while not stop.wait(POLL):
+                self.show()
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            _work(*work, threads=self.threads)
+        finally:
+            stop.set()
+            ticker.join()
+        return [(key, "")]
+
+
+class _Ray:
+    """A fresh process per trial, on a Ray of our own or on the cluster at `address`."""
+
+    def __init__(self, resources: Resources, address: str | None) -> None:
+        self.cpus, self.gpus, self.address = resources.cpus or 1.0, resources.gpus, address
+        self.running: dict[Any, str] = {}
+
+    def __enter__(self) -> Self:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise UserError("Ray is not installed: pip install 'ray[default]', or use --scheduler inline") from None
+        self.ray, self.ours = ray, not ray.is_initialized()
+        if self.ours:
+            self._start()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
+            self.__exit__()
+            there = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+            raise UserError(
+                f"a trial asks for {self.cpus:g} CPUs and {self.gpus:g} GPUs, but no machine has them (there are: "
+                f"{there}): lower `resources` in the suite, or join a cluster with --address"
+            )
+        # A worker sees what this process sees, wherever `bench` and the methods were imported from.
+        env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        if not self.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ""
+        options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}
+        self.task = ray.remote(max_calls=1, max_retries=0, **options)(_work)
+        return self
+
+    def _start(self) -> None:
+        import logging
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        # "local" also where RAY_ADDRESS is set: a cluster is joined only when asked for. Results go through the
+        # disk, so the object store is as small as Ray lets it be.
+        own = {"include_dashboard": False, "object_store_memory": 80 * 2**20} if self.address is None else {}
+        try:
+            self.ray.init(address=self.address or "local", configure_logging=False, log_to_driver=False, **own)
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f"the Ray cluster at {self.address} cannot be joined" if self.address else "Ray does not start"
+            raise UserError(f"{where} ({_first_line(error)}); --scheduler inline does without Ray") from error
+
+    def __exit__(self, *error: object) -> None:
+        for reference in self.running:
+            self.ray.cancel(reference, force=True)
+        if self.ours:
+            self.ray.shutdown()
+
+    def submit(self, key: str, *work: Any) -> None:
+        self.running[self.task.remote(*work, threads=max(1, int(self.cpus)))] = key
+
+    def wait(self) -> list[tuple[str, str]]:
+        ready, _ = self.ray.wait(list(self.running), timeout=POLL)
+        return [(self.running.pop(reference), self._lost(reference)) for reference in ready]
+
+    def _lost(self, reference: Any) -> str:
+        try:
+            self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            return f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+        except self.ray.exceptions.RayError as error:
+            return f"{type(error).__name__}: {_first_line(error)}"
+        return ""
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does. Signals can be handled in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

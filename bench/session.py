@@ -1,0 +1,342 @@
+"""`Session`: the harness's side of `Run`. It trains, measures, meters and journals for a method."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench import budget as budgets
+from bench import channels, cost, loop
+from bench.data import Data
+from bench.journal import Journal
+from bench.method import Budget, Cost, Group, Keep, MethodError
+from bench.record import Epoch, Spent
+from bench.spec import Recipe
+
+
+class Session:
+    """Implements `bench.method.Run` for one trial on one device."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        *,
+        budget: Budget,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
+        folder: Path,
+        wanted: Mapping[str, Any],
+        limited: bool = True,
+        compiled: bool = False,
+        test_each_epoch: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """`model` is the dense network, `folder` the trial's own.
+
+        `wanted`: threads and precision, which decide bits; a resumed trial keeps those it began with.
+        `limited`: refuse more epochs than the budget's.
+        """
+        self.budget, self.recipe, self.seed, self.device = budget, recipe, seed, device
+        self.data, self.log = data, say
+        self.journal = Journal(folder / "journal")
+        self.history: list[Epoch] = []
+        self.cut_top1: float | None = None
+        self.settings = self.journal.settings(wanted)
+        torch.set_num_threads(self.settings["threads"])
+        torch.set_flush_denormal(True)
+        self._folder, self._limited = folder, limited
+        self._compiled, self._test_each_epoch = compiled, test_each_epoch
+        self._epochs = self._told = 0.0
+        self._phase = 0
+        self._fresh_cut = False
+        self.example = torch.zeros(1, data.channels, data.image_size, data.image_size, device=device)
+        self.dense_cost = self.cost(model)
+        dense_groups = channels.groups(model, self.example)
+        self.dense_widths = {group.name: group.size for group in dense_groups}
+        self._floors = {group.name: group.floor for group in dense_groups}
+        (folder / "history.jsonl").write_text("")
+
+    @property
+    def epochs_left(self) -> float:
+        return max(0.0, self.budget.epochs - self._epochs)
+
+    @property
+    def spent(self) -> Spent:
+        """All training so far: MACs are 3 x forward (one forward, about two for the backward) per image."""
+        images = sum(round(row.epochs * self._epoch_images) for row in self.history)
+        macs = sum(3.0 * row.macs * row.epochs * self._epoch_images for row in self.history)
+        return Spent(epochs=self._epochs, images=images, macs=macs, seconds=sum(r.seconds for r in self.history))
+
+    def groups(self, model: nn.Module) -> list[Group]:
+        return channels.groups(model, self.example, self._floors)
+
+    def cost(self, model: nn.Module) -> Cost:
+        return cost.count(model, self.example)
+
+    def select(
+        self,
+        model: nn.Module,
+        scores: Mapping[str, Tensor],
+        *,
+        scope: Literal["global", "layer"] = "global",
+        keep_macs: float | None = None,
+    ) -> Keep:
+        macs = self.budget.macs if keep_macs is None else keep_macs * self.dense_cost.macs
+        if macs is None:
+            raise MethodError("this trial has no MACs target: give keep_macs, or explicit rates, in the suite")
+        return budgets.select(model, self.groups(model), self.example, scores, macs=macs, scope=scope)
+
+    def shrink(self, model: nn.Module, keep: Keep) -> nn.Module:
+        event = self.journal.next("shrink")
+        if (done := self.journal.finished(event)) is not None:
+            keep = done[0]  # the decision once taken stands, even where a device does not repeat its sums bit for bit
+        else:
+            self.journal.finish(event, keep, None)
+        self._fresh_cut = True
+        return channels.shrink(model, self.example, keep)
+
+    def train(
+        self,
+        model: nn.Module,
+        epochs: float,
+        *,
+        lr: float | Callable[[float], float] | None = None,
+        momentum: float | None = None,
+        weight_decay: float | None = None,
+        penalty: Callable[[nn.Module], Tensor] | None = None,
+        frozen: Callable[[str, nn.Parameter], bool] | None = None,
+        each_epoch: Callable[[int, nn.Module], None] | None = None,
+        each_step: Callable[[nn.Module], None] | None = None,
+        name: str = "train",
+    ) -> None:
+        recipe = self.recipe
+        per_epoch = self.data.steps(recipe.batch_size)
+        steps = round(epochs * per_epoch)
+        if steps <= 0:
+            return
+        if self._limited and self._epochs + steps / per_epoch > self.budget.epochs + 1 / per_epoch:
+            raise MethodError(
+                f"'{name}' wants {epochs:g} epochs, but of the trial's {self.budget.epochs:g} only {self.epochs_left:g} are left"
+            )
+        if name == "fine-tune" and self._fresh_cut:
+            self.cut_top1 = self._once("cut", lambda: self.test(model)[0])
+            self.log(f"after the cut, before training: {self.cut_top1:.2f} % top-1 on the test set")
+        self._fresh_cut = False
+        self._phase += 1
+        event = self.journal.next("train")
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        if (done := self.journal.finished(event)) is not None:
+            _load(model, done[0])
+            self._add([Epoch.model_validate(row) for row in done[1]])
+        else:
+            model.to(memory_format=torch.channels_last)
+            thawed = [p for n, p in model.named_parameters() if p.requires_grad and frozen and frozen(n, p)]
+            for parameter in thawed:
+                parameter.requires_grad_(False)
+            optimiser = torch.optim.SGD(
+                [p for p in model.parameters() if p.requires_grad],
+                lr=recipe.lr,
+                momentum=recipe.momentum if momentum is None else momentum,
+                weight_decay=recipe.weight_decay if weight_decay is None else weight_decay,
+                nesterov=recipe.nesterov and momentum is None,
+            )
+            rate = _schedule(recipe, lr)
+            rows = self._epochs_of(event, name, model, optimiser, steps, rate, penalty, each_epoch, each_step)
+            for parameter in thawed:
+                parameter.requires_grad_(True)
+            changed = {k: v for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+            self.journal.finish(event, changed, rows)
+        model.zero_grad(set_to_none=True)
+        self._seed("after", self._phase)
+
+    def batches(self, n: int, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        size = batch_size or self.recipe.batch_size
+        return islice(self.data.train(size, self.generator("batches"), augment=False), n)
+
+    def loss(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        with self.autocast():
+            return F.cross_entropy(model(images).float(), labels)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings["precision"] == "bf16")
+
+    def evaluate(self, model: nn.Module) -> float:
+        if not self.data.holdout_images:
+            raise MethodError("the method selects on a hold-out split: set dataset.holdout in the suite")
+        return self._once("evaluate", lambda: loop.accuracy(model, self.data.holdout(500))[0])
+
+    def recalibrate(self, model: nn.Module, n: int) -> None:
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta, training = [norm.momentum for norm in norms], model.training
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        model.train()
+        with torch.no_grad(), self.autocast():
+            for images, _ in self.batches(n):
+                model(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.train(training)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(_mix(self.seed, purpose))
+
+    def test(self, model: nn.Module) -> tuple[float, float, int]:
+        """(top-1, top-5, images) on the test set. Not part of `Run`: a method never sees it."""
+        return loop.accuracy(model, self.data.test(500))
+
+    @property
+    def _epoch_images(self) -> int:
+        size = min(self.recipe.batch_size, self.data.train_images)
+        return self.data.steps(self.recipe.batch_size) * size
+
+    def _once(self, kind: str, compute: Callable[[], float]) -> float:
+        event = self.journal.next(kind)
+        if (done := self.journal.finished(event)) is not None:
+            return float(done[1])
+        value = compute()
+        self.journal.finish(event, {}, value)
+        return value
+
+    def _epochs_of(
+        self,
+        event: str,
+        name: str,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        steps: int,
+        rate: Callable[[float], float],
+        penalty: Callable[[nn.Module], Tensor] | None,
+        each_epoch: Callable[[int, nn.Module], None] | None,
+        each_step: Callable[[nn.Module], None] | None,
+    ) -> list[dict[str, Any]]:
+        """The epochs of one phase, from the newest checkpoint on; its rows of the history."""
+        per_epoch = self.data.steps(self.recipe.batch_size)
+        macs, first, rows = self.cost(model).macs, 0, []
+        if (kept := self.journal.last_checkpoint(event)) is not None:
+            first, (tensors, rows) = kept
+            _restore(model, optimiser, tensors)
+            self._add([Epoch.model_validate(row) for row in rows])
+            self.log(f"'{name}' goes on after epoch {first}")
+        forward = torch.compile(model, dynamic=False) if self._compiled else model
+        total = math.ceil(steps / per_epoch)
+        for epoch in range(first, total):
+            generator = self._seed("train", self._phase, epoch)
+            if each_epoch is not None:
+                each_epoch(epoch, model)
+            model.train()
+            done, share = epoch * per_epoch, min(per_epoch, steps - epoch * per_epoch) / per_epoch
+            result = loop.train_epoch(
+                model,
+                forward,
+                optimiser,
+                islice(self.data.train(self.recipe.batch_size, generator, augment=self.recipe.augment), steps - done),
+                lr=lambda step, done=done: rate((done + step) / steps),  # type: ignore[misc]
+                autocast=self.autocast,
+                label_smoothing=self.recipe.label_smoothing,
+                penalty=penalty,
+                each_step=each_step,
+                after_step=self._teller(name),
+            )
+            if not math.isfinite(result.loss):
+                raise MethodError(f"the loss was not finite in epoch {epoch + 1} of '{name}'")
+            row = Epoch(
+                phase=name,
+                epoch=epoch,
+                epochs=share,
+                lr=result.lr,
+                loss=result.loss,
+                train_top1=result.top1,
+                top1=self.test(model)[0] if self._test_each_epoch else None,
+                macs=macs,
+                images_per_s=result.images / result.seconds,
+                seconds=result.seconds,
+            )
+            rows.append(row.model_dump(mode="json"))
+            self._add([row])
+            self.log(f"{name} {epoch + 1}/{total}: loss {row.loss:.4f}, {row.images_per_s:.0f} images/s")
+            if epoch + 1 < total:
+                self.journal.checkpoint(event, epoch + 1, _state(model, optimiser), rows)
+        return rows
+
+    def _add(self, rows: list[Epoch]) -> None:
+        self.history += rows
+        self._epochs += sum(row.epochs for row in rows)
+        with (self._folder / "history.jsonl").open("a") as file:
+            file.writelines(row.model_dump_json() + "\n" for row in rows)
+
+    def _teller(self, phase: str) -> Callable[[int], None]:
+        """Writes progress.json about once a second; losing one is harmless."""
+        started = time.time()
+
+        def tell(images: int) -> None:
+            now = time.time()
+            if now - self._told < 1:
+                return
+            self._told = now
+            speed = images / max(now - started, 1e-6)
+            epoch = self._epochs + images / self._epoch_images
+            left = max(0.0, self.budget.epochs - epoch) * self._epoch_images / speed
+            state = {"phase": phase, "epoch": epoch, "epochs": self.budget.epochs}
+            state |= {"images_per_s": speed, "eta_s": left, "updated": now}
+            temporary = self._folder / ".progress.json"
+            temporary.write_text(json.dumps(state))
+            temporary.replace(self._folder / "progress.json")
+
+        return tell
+
+    def _seed(self, *purpose: Any) -> torch.Generator:
+        """Seed everything from the trial's seed and the place in its course, so that no generator need be saved."""
+        torch.manual_seed(_mix(self.seed, *purpose))
+        return torch.Generator().manual_seed(_mix(self.seed, "data", *purpose))
+
+
+def _mix(*parts: Any) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:6], "big")
+
+
+def _schedule(recipe: Recipe, lr: float | Callable[[float], float] | None) -> Callable[[float], float]:
+    if lr is None:
+        return lambda share: loop.learning_rate(recipe, share)
+    return lr if callable(lr) else lambda share: lr
+
+
+def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Model and momentum buffers, by name."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    for parameter, state in optimiser.state.items():
+        if state.get("momentum_buffer") is not None:
+            tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
+    return tensors
+
+
+def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    _load(model, {key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+    parameters = dict(model.named_parameters())
+    for key, value in tensors.items():
+        if key.startswith("momentum."):
+            parameter = parameters[key[9:]]
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(value).detach()
+
+
+@torch.no_grad()
+def _load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy into the model's own tensors, so that parametrisations and memory formats stay as they are."""
+    own = model.state_dict(keep_vars=True)
+    for key, value in tensors.items():
+        own[key].copy_(value)

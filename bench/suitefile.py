@@ -1,0 +1,109 @@
+"""The text of a suite file: its values, and the line on which each of them stands."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import UserError
+
+
+class SuiteError(UserError):
+    """What is wrong in a suite, where, and how to mend it: one line."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing where no known name is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+@dataclass(frozen=True)
+class SuiteFile:
+    """A parsed suite file."""
+
+    path: Path
+    values: dict[str, Any]
+    root: yaml.Node
+
+    def relative(self, path: str) -> Path:
+        """A path in the file, taken from the file's own folder."""
+        return (self.path.parent / Path(path).expanduser()).resolve()
+
+    def line(self, place: tuple[Any, ...]) -> int:
+        """Line of the deepest part of `place` that stands in the file."""
+        node, line = self.root, self.root.start_mark.line
+        for part in place:
+            if isinstance(node, yaml.MappingNode):
+                found = [(key, value) for key, value in node.value if key.value == str(part)]
+                if not found:
+                    continue
+                (key, node) = found[0]
+                line = key.start_mark.line
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line
+        return line + 1
+
+    def method_index(self, name: str) -> int:
+        """Place of the method's first entry in the list."""
+        entries = self.values["methods"]
+        return next(i for i, item in enumerate(entries) if item == name or (isinstance(item, dict) and name in item))
+
+    def error(self, place: tuple[Any, ...], message: str) -> SuiteError:
+        """`FILE:LINE: PLACE: MESSAGE`."""
+        where = ".".join(str(part) for part in place)
+        return SuiteError(f"{self.path}:{self.line(place)}: {where}: {message}")
+
+    def explain(self, error: ValidationError, model: Any, prefix: tuple[Any, ...] = ()) -> SuiteError:
+        """The first complaint of pydantic in one line, an unknown key with the nearest valid one."""
+        first = error.errors()[0]
+        place = (*prefix, *first["loc"])
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            key, known = str(first["loc"][-1]), _keys(model, first["loc"][:-1])
+            return self.error(place, f"unknown key '{key}'{nearest(key, known)} (known: {', '.join(known)})")
+        if first["type"] == "missing":
+            return self.error(place, "is missing")
+        message = first["msg"].removeprefix("Value error, ")
+        shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+        return self.error(place, f"{message[0].lower()}{message[1:]}{shown}")
+
+
+def read(path: Path) -> SuiteFile:
+    """Raises SuiteError where the file is no YAML mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        root, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise SuiteError(f"{path}{line}: this is not YAML: {getattr(error, 'problem', error)}") from error
+    if root is None or not isinstance(values, dict):
+        raise SuiteError(f"{path}:1: a suite is a mapping of keys such as name, dataset, backbone, methods")
+    return SuiteFile(path, values, root)
+
+
+def _keys(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """The keys that are valid at a place, following the model's fields."""
+    for part in loc:
+        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        annotation = model.model_fields[str(part)].annotation
+        model = next(iter(_models(annotation)), None)
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return list(model.model_fields)
+    return [field.name for field in fields(model)] if is_dataclass(model) else []
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _models(part)]

@@ -1,0 +1,214 @@
+"""One trial from its dense network to its record. Needs neither ray nor wandb."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from bench import budget as budgets
+from bench import compact, cost, data, machine, registry, weights
+from bench.errors import UserError
+from bench.method import Budget, Method, MethodError
+from bench.record import Failure, Measured, Record, Spent, read_record, write_failure, write_once
+from bench.session import Session
+from bench.spec import DENSE, Trial
+
+
+def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None) -> Record | Failure:
+    """Run one trial in this process and leave record.json, or failed-N.json, in `out/trials/<key>`.
+
+    A finished trial's record is returned as it stands; a killed one goes on from its last finished epoch.
+    `threads`: CPU threads (None = torch's choice); a resumed trial keeps those it began with.
+    """
+    folder = out / "trials" / trial.key
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "record.json").exists():
+        return read_record(folder / "record.json")
+    with (folder / "log.txt").open("a", buffering=1) as log:
+
+        def say(line: str) -> None:
+            log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
+
+        say(f"{trial.label} ({trial.key})")
+        try:
+            record = _run(trial, out, folder, suite, threads, say)
+        except Exception as error:
+            failure = _failure(trial, error)
+            say(f"failed: {failure.reason}\n{failure.traceback}")
+            write_failure(folder, failure)
+            return failure
+        say(f"done: {record.result.top1:.2f} % top-1 at {record.result.macs / 1e6:.2f} M MACs")
+    write_once(folder / "record.json", record)
+    return read_record(folder / "record.json")
+
+
+def _run(
+    trial: Trial, out: Path, folder: Path, suite: str, threads: int | None, say: Callable[[str], None]
+) -> Record:
+    started = datetime.now(UTC)
+    method = registry.build(trial.method)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, loaded = _first_model(trial, method, out, device)
+    baseline = read_record(out / "trials" / trial.baseline / "record.json") if trial.baseline else None
+    twin = read_record(out / "trials" / trial.twin / "record.json") if trial.twin else None
+    example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
+    dense_macs = cost.count(model, example).macs
+    session = Session(
+        model,
+        loaded,
+        budget=Budget(
+            keep_macs=trial.keep_macs,
+            macs=trial.keep_macs * dense_macs if trial.keep_macs else None,
+            epochs=trial.recipe.epochs,
+            widths=twin.widths if twin else None,
+            twin_epochs=twin.spent.epochs if twin else None,
+            dense_recipe=trial.dense.recipe if trial.dense else None,
+        ),
+        recipe=trial.recipe,
+        seed=trial.seed,
+        device=device,
+        folder=folder,
+        wanted={"threads": threads or torch.get_num_threads(), "precision": machine.precision(trial.precision, device)},
+        limited=not method.control,
+        compiled=trial.compile,
+        test_each_epoch=trial.test_each_epoch,
+        say=say,
+    )
+    method.check(model, session.groups(model))
+    torch.manual_seed(trial.seed)
+    model = method.compress(model, session)
+    _check_plain(model)
+    groups = {group.name: group.size for group in session.groups(model)}
+    result = _measure(session, model)
+    off_target = _off_target(session, model, result) if trial.keep_macs and method.prunes else None
+    compact.save(
+        folder / "model.safetensors",
+        model,
+        trial.backbone,
+        num_classes=loaded.classes,
+        in_chans=loaded.channels,
+        image_size=loaded.image_size,
+        mean=loaded.mean,
+        std=loaded.std,
+    )
+    tops = [row.top1 for row in session.history if row.top1 is not None]
+    return Record(
+        key=trial.key,
+        suite=suite,
+        trial=trial,
+        starts_from=_starts_from(trial, method),
+        result=result,
+        dense=baseline.result if baseline else None,
+        cut_top1=session.cut_top1,
+        best_top1=max(tops) if tops else None,
+        widths=groups,
+        dense_widths=session.dense_widths,
+        off_target=off_target,
+        spent=session.spent,
+        spent_dense=baseline.spent if baseline and method.start == "pretrained" else None,
+        history=session.history,
+        machine=machine.describe(session.settings, device),
+        notes=_notes(trial, loaded),
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _first_model(trial: Trial, method: Method, out: Path, device: torch.device) -> tuple[nn.Module, data.Data]:
+    """The network that the method gets, and the data normalised as that network expects."""
+    loaded = data.load(trial.dataset, seed=trial.seed, device=device)
+    shape: dict[str, Any] = {"classes": loaded.classes, "channels": loaded.channels, "image_size": loaded.image_size}
+    if trial.method.name == DENSE:
+        model = weights.dense(trial, **shape)
+    elif method.start == "pretrained" and trial.baseline:
+        model = weights.baseline(trial, out)
+    elif method.start == "pretrained":
+        raise MethodError(f"{method.name} starts from a dense network: give the suite a `dense` entry")
+    else:
+        model = weights.fresh(trial, **shape)
+    if method.start == "pretrained" or trial.method.name == DENSE:
+        mean, std = weights.normalisation(trial, model)
+        if mean is not None:
+            loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std)
+    return model.to(device), loaded
+
+
+def _measure(session: Session, model: nn.Module) -> Measured:
+    model.float().eval()
+    top1, top5, images = session.test(model)
+    counted = session.cost(model)
+    return Measured(
+        top1=top1,
+        top5=top5,
+        test_images=images,
+        macs=counted.macs,
+        fvcore_total=counted.fvcore_total,
+        params=counted.params,
+    )
+
+
+def _off_target(session: Session, model: nn.Module, result: Measured) -> float:
+    """Percentage points of dense MACs above (+) or below (-) the target. Further than one unit of a group fails."""
+    target, dense = float(session.budget.macs or 0), session.dense_cost.macs
+    off = result.macs - target
+    unit = budgets.largest_unit(model, session.groups(model), session.example)
+    if abs(off) > max(unit, 0.01 * dense):
+        raise MethodError(
+            f"the compact network has {result.macs / 1e6:.2f} M MACs, the target is {target / 1e6:.2f} M: "
+            f"further off than one filter group ({unit / 1e6:.2f} M)"
+        )
+    return 100 * off / dense
+
+
+def _check_plain(model: nn.Module) -> None:
+    """What comes back must be a plain dense network."""
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            raise MethodError(f"the method left a parametrisation on {name}")
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+            raise MethodError(f"the method left a hook on {name or 'the model'}")
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            raise MethodError(f"the method left {name} frozen")
+        if not torch.isfinite(parameter).all():
+            raise MethodError(f"the method left values in {name} that are not finite")
+
+
+def _starts_from(trial: Trial, method: Method) -> Any:
+    trained_elsewhere = trial.dense is not None and trial.dense.recipe is None
+    return "pretrained" if trial.method.name == DENSE and trained_elsewhere else method.start
+
+
+def _notes(trial: Trial, loaded: data.Data) -> list[str]:
+    notes = []
+    if trial.dense and not trial.dense.recipe:
+        notes.append("one dense checkpoint for all seeds: the spread is that of the training after it")
+        if loaded.holdout_images:
+            notes.append("the dense weights were trained on all training images, the hold-out among them")
+    return notes
+
+
+def _failure(trial: Trial, error: Exception) -> Failure:
+    """A full disk, a lost file system or exhausted memory is the machine's failure; all else is the method's."""
+    machine_numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM)
+    machines = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, OSError) and error.errno in machine_numbers
+    )
+    expected = isinstance(error, UserError)
+    reason = str(error) if expected else f"{type(error).__name__}: {str(error) or 'no message'}"
+    return Failure(
+        key=trial.key,
+        trial=trial,
+        kind="machine" if machines else "method",
+        reason=" ".join(reason.split())[:500],
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        traceback="" if expected else traceback.format_exc(),
+    )

@@ -1,0 +1,107 @@
+"""Where a trial's first network comes from: fresh, a file of trained weights, timm's own, or the dense baseline's."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bench import backbones
+from bench.compact import load_compact
+from bench.method import MethodError
+from bench.spec import Trial, WeightsSpec
+
+
+def fresh(trial: Trial, *, classes: int, channels: int, image_size: int) -> nn.Module:
+    """The trial's backbone with the initial weights of its seed."""
+    torch.manual_seed(trial.seed)
+    return backbones.create(trial.backbone, num_classes=classes, in_chans=channels, image_size=image_size)
+
+
+def dense(trial: Trial, *, classes: int, channels: int, image_size: int) -> nn.Module:
+    """The network that a dense baseline trial begins with: fresh, or trained elsewhere."""
+    source = trial.dense
+    if source is not None and source.pretrained:
+        return backbones.create(
+            trial.backbone,
+            num_classes=classes,
+            in_chans=channels,
+            image_size=image_size,
+            pretrained=source.pretrained,
+        )
+    model = fresh(trial, classes=classes, channels=channels, image_size=image_size)
+    if source is not None and source.weights:
+        load_weights(model, source.weights)
+    return model
+
+
+def baseline(trial: Trial, out: Path) -> nn.Module:
+    """The trained dense network of the trial's baseline."""
+    return load_compact(out / "trials" / str(trial.baseline) / "model.safetensors")
+
+
+def normalisation(
+    trial: Trial, model: nn.Module
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and std that foreign weights were trained with; (None, None) where the data set's own serve."""
+    source = trial.dense
+    if source is not None and source.weights:
+        return source.weights.mean, source.weights.std
+    if source is not None and source.pretrained:
+        config = getattr(model, "pretrained_cfg", {})
+        return config.get("mean"), config.get("std")
+    return None, None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(model: nn.Module, spec: WeightsSpec) -> None:
+    """Load a state_dict file strictly, after renaming its keys.
+
+    Raises MethodError, in one line, where the file is another one than the suite was read with, is no plain
+    state_dict, or does not fit the backbone.
+    """
+    path = Path(spec.file)
+    if spec.sha256 and file_digest(path) != spec.sha256:
+        raise MethodError(f"{path} has changed since the suite was read: its SHA-256 is another")
+    state = _read(path)
+    for pattern, replacement in spec.rename:
+        state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
+    own = model.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    missing = [key for key in missing if not key.endswith((".num_batches_tracked", ".index"))]
+    if missing or unknown:
+        parts = [f"{name} {keys[0]} and {len(keys) - 1} more" for name, keys in _named(missing, unknown)]
+        raise MethodError(f"{path} does not fit the backbone: {'; '.join(parts)} (mend the keys with dense.weights.rename)")
+    for key, value in state.items():
+        if own[key].shape != value.shape:
+            raise MethodError(
+                f"{path} does not fit the backbone: {key} is {tuple(value.shape)}, the backbone's {tuple(own[key].shape)}"
+            )
+    model.load_state_dict({**own, **state})
+
+
+def _named(missing: list[str], unknown: list[str]) -> list[tuple[str, list[str]]]:
+    return [(name, keys) for name, keys in (("it lacks", missing), ("it has the unknown", unknown)) if keys]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise MethodError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    while isinstance(state, dict) and len(inner := [v for v in state.values() if isinstance(v, dict)]) == 1:
+        state = state.get("state_dict", inner[0])
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise MethodError(f"{path} holds no plain state_dict")
+    return dict(state)
