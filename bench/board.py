@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -47,6 +47,7 @@ class Status:
     seconds: float = 0.0
 
     def among(self, state: State) -> list[TrialStatus]:
+        """Those in one state."""
         return [t for t in self.trials if t.state == state]
 
 
@@ -76,10 +77,10 @@ def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) ->
     return Status(tuple(look(trial) for trial in trials))
 
 
-def ready(board: dict[str, TrialStatus], pending: Mapping[str, int]) -> list[TrialStatus]:
+def ready(board: dict[str, TrialStatus], pending: Mapping[str, Any]) -> list[TrialStatus]:
     """The trials that can start now. Marks those as blocked that no longer can, and what depends on them."""
     while True:
-        ready, blocked = [], False
+        startable, blocked = [], False
         for key, status in board.items():
             if status.state != "waiting" or key in pending:
                 continue
@@ -91,9 +92,9 @@ def ready(board: dict[str, TrialStatus], pending: Mapping[str, int]) -> list[Tri
             if hopeless:
                 board[key], blocked = _block(status, hopeless[0], board.get(hopeless[0])), True
             elif not missing:
-                ready.append(status)
+                startable.append(status)
         if not blocked:
-            return ready
+            return startable
 
 
 def _block(status: TrialStatus, need: str, cause: TrialStatus | None) -> TrialStatus:
@@ -115,6 +116,7 @@ def running(status: TrialStatus) -> TrialStatus:
 
 
 def conclude(status: TrialStatus, failures_before: int, lost: str) -> TrialStatus:
+    """A submitted trial has ended. `lost`: how its worker died, where it did."""
     status = running(status)
     if (status.folder / "record.json").exists():
         return replace(status, state="done", reason="")
@@ -129,8 +131,7 @@ def conclude(status: TrialStatus, failures_before: int, lost: str) -> TrialStatu
 
 
 def fail(status: TrialStatus, kind: Literal["method", "machine", "blocked"], reason: str, trace: str = "") -> None:
+    """Write a failed try down."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     failure = Failure(key=status.key, trial=status.trial, kind=kind, reason=reason, when=when, traceback=trace)
     write_failure(status.folder, failure)
-
-

@@ -1,33 +1,32 @@
 """Runs trials on Ray, or one after the other in this process.
 
-All state lies on disk: a trial is done when its record.json exists, and was tried as often as there are failed-N.json.
-So a killed run goes on when it is started again. Ray is imported only where it is used.
+All state lies on disk (see bench/board.py). Ray is imported only where it is used.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import Field, field_validator
 
+from bench.board import Status, Summary, TrialStatus, conclude, fail, ready, running, survey
 from bench.errors import UserError
-from bench.record import Failure, read_failures, write_failure, write_json
+from bench.record import read_failures, write_json
 from bench.spec import Spec, Trial
 
 POLL = 0.5
 """Seconds between two looks at the running trials."""
+
 
 class Resources(Spec):
     """What one trial gets. They do not count in its key.
@@ -50,9 +49,11 @@ class Resources(Spec):
 class _Pool(Protocol):
     """Where trials run. `wait` returns (key, how the worker was lost or "") of trials that ended."""
 
+    threads: int
+
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
-    def submit(self, key: str, *work: Any) -> None: ...
+    def submit(self, key: str, work: Callable[[], None]) -> None: ...
     def wait(self) -> list[tuple[str, str]]: ...
 
 
@@ -92,7 +93,7 @@ def run_trials(
         for status in ready(board, pending):
             (status.folder / "progress.json").unlink(missing_ok=True)
             pending[status.key] = len(read_failures(status.folder))
-            pool.submit(status.key, status.trial, out, suite, run_trial)
+            pool.submit(status.key, partial(_work, status.trial, out, suite, run_trial, pool.threads))
 
     if ready(board, pending):
         pool: _Pool = _Ray(resources, address) if scheduler == "ray" else _Inline(resources, show)
@@ -104,12 +105,13 @@ def run_trials(
                     board[key] = conclude(board[key], pending.pop(key), lost)
                 submit(pool)
     show()
+    end = Status(tuple(board.values()), time.monotonic() - began)
     return Summary(
-        done=tuple(key for key, status in board.items() if status.state == "done"),
-        failed={key: status.reason for key, status in board.items() if status.state == "failed"},
-        blocked={key: status.reason for key, status in board.items() if status.state == "blocked"},
-        trained=sum(status.state == "done" and key not in earlier for key, status in board.items()),
-        seconds=time.monotonic() - began,
+        done=tuple(t.key for t in end.among("done")),
+        failed={t.key: t.reason for t in end.among("failed")},
+        blocked={t.key: t.reason for t in end.among("blocked")},
+        trained=len({t.key for t in end.among("done")} - earlier),
+        seconds=end.seconds,
     )
 
 
@@ -120,7 +122,9 @@ def _work(trial: Trial, out: Path, suite: str, run_trial: Callable[..., Any] | N
     try:
         write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
         if run_trial is None:
-            from bench.trial import run_trial
+            import bench.trial
+
+            run_trial = bench.trial.run_trial
         run_trial(trial, out, suite=suite, threads=threads)
     except Exception as error:
         kind: Literal["machine", "method"] = "machine" if isinstance(error, OSError | MemoryError) else "method"
@@ -133,7 +137,7 @@ class _Inline:
     def __init__(self, resources: Resources, show: Callable[[], None]) -> None:
         self.threads = max(1, int(resources.cpus or os.cpu_count() or 1))
         self.show = show
-        self.queue: list[tuple[str, tuple[Any, ...]]] = []
+        self.queue: list[tuple[str, Callable[[], None]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -141,7 +145,7 @@ class _Inline:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def submit(self, key: str, *work: Any) -> None:
+    def submit(self, key: str, work: Callable[[], None]) -> None:
         self.queue.append((key, work))
 
     def wait(self) -> list[tuple[str, str]]:
@@ -155,7 +159,7 @@ class _Inline:
         ticker = threading.Thread(target=tick, daemon=True)
         ticker.start()
         try:
-            _work(*work, threads=self.threads)
+            work()
         finally:
             stop.set()
             ticker.join()
@@ -167,6 +171,7 @@ class _Ray:
 
     def __init__(self, resources: Resources, address: str | None) -> None:
         self.cpus, self.gpus, self.address = resources.cpus or 1.0, resources.gpus, address
+        self.threads = max(1, int(self.cpus))
         self.running: dict[Any, str] = {}
 
     def __enter__(self) -> Self:
@@ -191,7 +196,7 @@ class _Ray:
         if not self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ""
         options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}
-        self.task = ray.remote(max_calls=1, max_retries=0, **options)(_work)
+        self.task = ray.remote(max_calls=1, max_retries=0, **options)(lambda work: work())
         return self
 
     def _start(self) -> None:
@@ -213,8 +218,8 @@ class _Ray:
         if self.ours:
             self.ray.shutdown()
 
-    def submit(self, key: str, *work: Any) -> None:
-        self.running[self.task.remote(*work, threads=max(1, int(self.cpus)))] = key
+    def submit(self, key: str, work: Callable[[], None]) -> None:
+        self.running[self.task.remote(work)] = key
 
     def wait(self) -> list[tuple[str, str]]:
         ready, _ = self.ray.wait(list(self.running), timeout=POLL)
