@@ -7,9 +7,9 @@ shortcut A are added here, and what the graph would get wrong without a word is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,13 +27,29 @@ LAYERS = (_ConvNd, nn.Linear, *NORMS, nn.PReLU, PadShortcut)
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a coupling owns of one layer. `channels` (units, k); `dim`: of a bare parameter, None for a layer."""
+    """What a coupling owns of one layer: unit u holds `channels[u]`; (units, k).
+
+    `parameter`, `dim`: where a bare parameter of the module (a layer scale) is meant, and not the module itself.
+    """
 
     layer: str
     module: nn.Module
     side: Side
     channels: Tensor
-    dim: int | None = None
+    parameter: str = ""
+    dim: int = 0
+
+    @property
+    def total(self) -> int:
+        """Channels that the layer has on this side, those of other couplings included."""
+        if self.parameter:
+            return self.module.get_parameter(self.parameter).shape[self.dim]
+        return channel_count(self.module, self.side)
+
+    @property
+    def makes(self) -> bool:
+        """Whether the layer makes these channels."""
+        return self.side != "in" and isinstance(self.module, _ConvNd | nn.Linear)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +59,11 @@ class Coupling:
     size: int
     parts: tuple[Part, ...]
     native: Any
+
+    @property
+    def first(self) -> Part:
+        """The first layer that makes the channels."""
+        return next(part for part in self.parts if part.makes)
 
 
 class _Refused(Exception):
@@ -58,39 +79,125 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
     calls: dict[nn.Module, int] = {}
     graph = _Graph()
     try:
-        with _traceable(model, lambda module: calls.setdefault(module, len(calls))):
+        with _traceable(model, calls):
             graph.build_dependency(model, (example,), customized_pruners={PadShortcut: _PadPruner()}, verbose=False)
             found = list(graph.get_all_groups(root_module_types=(_ConvNd, nn.Linear)))
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MethodError(f"{type(model).__name__} cannot be pruned: its graph cannot be traced ({reason})") from error
     names = {module: name for name, module in model.named_modules()}
-    couplings, refused, taken = [], {}, _Taken()
+    taken: dict[tuple[str, str, bool], Tensor] = {}
+    couplings: list[Coupling] = []
+    outputs: set[nn.Module] = set()
+    refused: dict[nn.Module, str] = {}
     for native in found:
-        if _is_output(graph, native):
-            refused.update({item.dep.target.module: "" for item in native if _is_out(graph, item)})
+        makers = [item.dep.target.module for item in native if graph.is_out_channel_pruning_fn(item.dep.handler)]
+        if _reaches_output(graph, native):
+            outputs.update(makers)
             continue
         try:
-            parts = _parts(graph, native, names)
-            taken.add(parts)
+            parts = sorted(_parts(graph, native, names), key=lambda part: calls[part.module])
+            _take(taken, parts)
+            couplings.append(Coupling(len(parts[0].channels), tuple(parts), native))
         except _Refused as reason:
-            refused.update({item.dep.target.module: str(reason) for item in native if _is_out(graph, item)})
-            continue
-        parts.sort(key=lambda part: calls[part.module])
-        couplings.append(Coupling(len(parts[0].channels), tuple(parts), native))
-    covered = {part.module for coupling in couplings for part in coupling.parts if part.side != "in"}
+            refused.update(dict.fromkeys(makers, str(reason)))
+    covered = outputs.union(part.module for coupling in couplings for part in coupling.parts if part.makes)
     for module, name in names.items():
-        if isinstance(module, _ConvNd) and module not in covered and refused.get(module) != "":
-            reason = refused.get(module) or ("it is not in the graph" if module in calls else "it is used in training only")
-            raise MethodError(f"{type(model).__name__} cannot be pruned: filters of {name} belong to no group ({reason})")
+        if isinstance(module, _ConvNd) and module not in covered:
+            reason = refused.get(module, "not in its graph" if module in calls else "no part of the forward pass in eval mode")
+            raise MethodError(f"{type(model).__name__} cannot be pruned: the filters of {name} are in no group: {reason}")
     if not couplings:
         raise MethodError(f"{type(model).__name__} cannot be pruned: it has no filters but those of its outputs")
-    return sorted(couplings, key=lambda coupling: calls[first_filters(coupling).module])
+    return sorted(couplings, key=lambda coupling: calls[coupling.first.module])
 
 
-def first_filters(coupling: Coupling) -> Part:
-    """The first layer that makes the coupled channels."""
-    return next(part for part in coupling.parts if part.side != "in" and isinstance(part.module, _ConvNd | nn.Linear))
+def _reaches_output(graph: tp.DependencyGraph, native: Any) -> bool:
+    """Whether these channels are the network's outputs: nothing reads the node that makes or passes them on."""
+    return any(
+        not item.dep.target.outputs and graph.is_out_channel_pruning_fn(item.dep.handler) for item in native
+    )
+
+
+def _parts(graph: tp.DependencyGraph, native: Any, names: dict[nn.Module, str]) -> list[Part]:
+    """The parts of one of torch-pruning's groups, its channels gathered to units. Raises _Refused."""
+    claims = []  # layer, module, side, channels and the group's own channel that each of them goes with
+    for item in native:
+        node, module = item.dep.target, item.dep.target.module
+        channels, roots = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
+        if isinstance(module, nn.Parameter):
+            layer, _, parameter = graph._param_to_name[module].rpartition(".")
+            part = Part(layer, graph.model.get_submodule(layer), "both", channels, parameter, node.pruning_dim)
+        elif isinstance(module, LAYERS):
+            part = Part(names[module], module, _side(graph, item), channels)
+        else:
+            _check_operator(node)
+            continue
+        if channels.max() >= part.total:
+            raise _Refused(f"it is coupled with {part.layer}, which has other channels")
+        claims.append((part, roots))
+    units = _units(claims, len(native[0].idxs))
+    return [_by_unit(part, units[roots], int(units.max()) + 1) for part, roots in claims]
+
+
+def _side(graph: tp.DependencyGraph, item: Any) -> Side:
+    if graph.is_out_channel_pruning_fn(item.dep.handler):
+        return "both" if graph.is_in_channel_pruning_fn(item.dep.handler) else "out"
+    return "in"
+
+
+def _check_operator(node: Any) -> None:
+    """Refuse what has the number of channels written into the network's code, or an input that the graph lacks."""
+    saved = node.grad_fn
+    if node.type in (OPTYPE.SPLIT, OPTYPE.UNBIND, OPTYPE.EXPAND):
+        raise _Refused("its channels are split by fixed sizes")
+    if node.type == OPTYPE.SLICE and saved._saved_dim == 1:
+        raise _Refused("its channels are sliced by fixed sizes")
+    if node.type == OPTYPE.CONCAT and any(source is None for source, _ in saved.next_functions):
+        raise _Refused("its channels are concatenated with the network's input")
+
+
+def _units(claims: list[tuple[Part, Tensor]], size: int) -> Tensor:
+    """Unit of each of the group's own channels: channels of one group of a convolution go together. (size,)"""
+    label = torch.arange(size)
+    for part, _ in claims:
+        if isinstance(part.module, nn.GroupNorm) and part.module.num_groups > 1:
+            raise _Refused(f"{part.layer} normalises channels in groups")
+        if isinstance(part.module, nn.modules.conv._ConvTransposeNd):
+            raise _Refused(f"{part.layer} is a transposed convolution")
+    grouped = [(p, roots) for p, roots in claims if isinstance(p.module, _ConvNd) and p.module.groups > 1]
+    for part, _ in grouped:
+        if part.module.in_channels != part.module.out_channels:
+            raise _Refused(f"{part.layer} is a grouped convolution with other outputs than inputs")
+    before = None
+    while before is None or not torch.equal(label, before):
+        before = label.clone()
+        for part, roots in grouped:
+            block = part.channels // (part.module.out_channels // part.module.groups)
+            lowest = torch.full((part.module.groups,), size).scatter_reduce(0, block, label[roots], "amin")
+            label[roots] = lowest[block]
+    return label.unique(return_inverse=True)[1]
+
+
+def _by_unit(part: Part, unit: Tensor, size: int) -> Part:
+    """The part with its channels as one row per unit. `unit`: unit of each channel."""
+    per_unit = len(unit) // size
+    if not (torch.bincount(unit, minlength=size) == per_unit).all():
+        raise _Refused(f"{part.layer} does not hold the same number of channels of each unit")
+    order = torch.argsort(unit * part.total + part.channels)
+    rows = part.channels[order].view(size, per_unit)
+    if part.side == "both" and isinstance(part.module, _ConvNd) and per_unit % (part.total // part.module.groups):
+        raise _Refused(f"{part.layer} has groups of channels that only belong to it in part")
+    return replace(part, channels=rows)
+
+
+def _take(taken: dict[tuple[str, str, bool], Tensor], parts: list[Part]) -> None:
+    """Note whose the channels are; refuse parts of which a channel belongs to another coupling already."""
+    for part in parts:
+        key = part.layer, part.parameter, part.side == "in"
+        mask = taken.setdefault(key, torch.zeros(part.total, dtype=torch.bool))
+        if mask[part.channels].any():
+            raise _Refused(f"{part.layer} shares channels with another group")
+        mask[part.channels] = True
 
 
 class _Graph(tp.DependencyGraph):
@@ -121,28 +228,16 @@ class _PadPruner(tp.pruner.BasePruningFunc):
         return channel_count(layer, "in")
 
 
-class _Taken:
-    """The channels that already belong to a unit."""
-
-    def __init__(self) -> None:
-        self._masks: dict[tuple[str, bool], Tensor] = {}
-
-    def add(self, parts: list[Part]) -> None:
-        """Refuses parts of which a channel belongs to a unit already."""
-        for part in parts:
-            total = part.module.get_parameter(part.layer).shape[part.dim] if part.dim else _total(part)
-            mask = self._masks.setdefault((part.layer, part.side == "in"), torch.zeros(total, dtype=torch.bool))
-            if mask[part.channels].any():
-                raise _Refused(f"{part.layer} shares channels with another group")
-            mask[part.channels] = True
-
-
 @contextmanager
-def _traceable(model: nn.Module, called: Callable[[nn.Module], object]) -> Iterator[None]:
-    """Everything trainable and recorded; training flags and frozen parameters are as before afterwards."""
+def _traceable(model: nn.Module, calls: dict[nn.Module, int]) -> Iterator[None]:
+    """Everything trainable and gradients on; `calls` gets the order of the forward pass. Undone afterwards."""
     training = [module for module in model.modules() if module.training]
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-    hooks = [m.register_forward_hook(lambda module, *_: called(module) and None) for m in model.modules()]
+
+    def note(module: nn.Module, *_: object) -> None:
+        calls.setdefault(module, len(calls))
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
     for parameter in frozen:
         parameter.requires_grad_(True)
     try:

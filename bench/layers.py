@@ -65,10 +65,10 @@ def cut(module: nn.Module, side: Side, kept: Tensor) -> None:
         return
     inner = [m for m in module.get_submodule("parametrizations").modules()] if is_parametrized(module) else []
     for holder in [module, *inner]:
-        for name, parameter in holder._parameters.items():
+        for name, parameter in list(holder._parameters.items()):
             if parameter is not None and _has(parameter, side, before):
-                holder._parameters[name] = take(parameter, int(side == "in"), kept)
-        for name, buffer in holder._buffers.items():
+                cut_parameter(holder, name, int(side == "in"), kept)
+        for name, buffer in list(holder._buffers.items()):
             if buffer is not None and side != "in" and _has(buffer, side, before):
                 holder._buffers[name] = _select(buffer, 0, kept)
     if isinstance(module, _ConvNd):
@@ -84,12 +84,14 @@ def cut(module: nn.Module, side: Side, kept: Tensor) -> None:
         setattr(module, next(iter(widths(module))), after)
 
 
-def take(parameter: nn.Parameter, dim: int, kept: Tensor) -> nn.Parameter:
-    """A new parameter of the kept rows (or columns, ...), with its gradient and `requires_grad`."""
-    new = nn.Parameter(_select(parameter.detach(), dim, kept), requires_grad=parameter.requires_grad)
-    if parameter.grad is not None:
-        new.grad = _select(parameter.grad, dim, kept)
-    return new
+def cut_parameter(module: nn.Module, name: str, dim: int, kept: Tensor) -> None:
+    """Put a new parameter of the kept slices of `dim` in the place of one, with its gradient and `requires_grad`."""
+    old = module._parameters[name]
+    assert old is not None
+    new = nn.Parameter(_select(old.detach(), dim, kept), requires_grad=old.requires_grad)
+    if old.grad is not None:
+        new.grad = _select(old.grad, dim, kept)
+    module._parameters[name] = new
 
 
 def _has(tensor: Tensor, side: Side, channels: int) -> bool:

@@ -1,0 +1,91 @@
+"""Groups of filters that can only be removed together, and removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bench.coupling import Part, trace
+from bench.layers import NORMS, cut, cut_parameter
+from bench.method import Group, Keep, Member, MethodError
+
+
+def groups(model: nn.Module, example: Tensor, floors: Mapping[str, int] | None = None) -> list[Group]:
+    """All groups, in the order of the forward pass. The outputs of the network are in none.
+
+    `example`: one image, (1, C, H, W), on the model's device. `floors`: group name -> units that always stay, because
+    10 % of the dense network's is what the floor means; without it 10 % of this network's, rounded down, at least 1.
+    Raises MethodError for a network that cannot be traced, or of which a convolution would be passed by.
+    """
+    found = []
+    for coupling in trace(model, example):
+        name, size = coupling.first.layer, coupling.size
+        members = tuple(Member(p.layer, p.module, role, p.channels) for p in coupling.parts if (role := _role(p)))
+        floor = floors[name] if floors is not None else max(1, size // 10)
+        found.append(Group(name, size, min(floor, size), members, coupling.native))
+    return found
+
+
+def shrink(model: nn.Module, example: Tensor, keep: Keep) -> nn.Module:
+    """Cut every unit that `keep` does not name out of the model, in place, and return it.
+
+    `keep`: group name -> sorted ids of the units that stay. Parameters that lose channels are new objects afterwards
+    (with their gradients), so that an optimiser has to be made anew. Raises MethodError for an unknown group, ids that
+    do not fit, a layer that would be emptied, and where the network does not run any more.
+    """
+    couplings = {coupling.first.layer: coupling for coupling in trace(model, example)}
+    if unknown := sorted(keep.keys() - couplings.keys()):
+        raise MethodError(f"there is no group {unknown[0]}: the groups are {', '.join(couplings)}")
+    gone: dict[tuple[str, str, str], tuple[Part, Tensor]] = {}
+    for name, kept in keep.items():
+        coupling = couplings[name]
+        _check_ids(name, kept, coupling.size)
+        dropped = torch.ones(coupling.size, dtype=torch.bool)
+        dropped[kept.cpu()] = False
+        for part in coupling.parts:
+            key = part.layer, part.parameter, part.side
+            _, mask = gone.setdefault(key, (part, torch.zeros(part.total, dtype=torch.bool)))
+            mask[part.channels[dropped]] = True
+    for part, mask in gone.values():
+        if mask.any():
+            _cut(part, (~mask).nonzero().flatten())
+    _check_runs(model, example)
+    return model
+
+
+def _role(part: Part) -> str:
+    if part.makes:
+        return "filters"
+    if part.side == "in" and isinstance(part.module, nn.Conv2d | nn.Linear):
+        return "inputs"
+    return "norm" if isinstance(part.module, NORMS) else ""
+
+
+def _cut(part: Part, kept: Tensor) -> None:
+    if part.parameter:
+        cut_parameter(part.module, part.parameter, part.dim, kept)
+    else:
+        cut(part.module, part.side, kept)
+
+
+def _check_ids(name: str, kept: Tensor, size: int) -> None:
+    if kept.numel() == 0:
+        raise MethodError(f"group {name} would be emptied: at least one of its {size} units has to stay")
+    if kept.dim() != 1 or kept.dtype != torch.int64 or kept[0] < 0 or kept[-1] >= size or (kept.diff() <= 0).any():
+        raise MethodError(f"the units to keep of group {name} must be sorted ids (int64) from 0 to {size - 1}")
+
+
+def _check_runs(model: nn.Module, example: Tensor) -> None:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(example)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MethodError(f"{type(model).__name__} does not run any more after the cut: {reason}") from error
+    finally:
+        for module in training:
+            module.training = True
