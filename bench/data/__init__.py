@@ -1,5 +1,154 @@
-"""Data sets as plugins."""
+"""Data sets as plugins: `load` by name. torch is imported only when a data set is loaded.
+
+A plugin is an entry point of the group "prunebench.datasets": a callable with the signature of `load` that returns a
+`Data`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from bench.spec import DataSpec
+
+GROUP = "prunebench.datasets"
+
+_BUILT_IN = {
+    "cifar10": "bench.data.memory:cifar",
+    "cifar100": "bench.data.memory:cifar",
+    "digits": "bench.data.memory:digits",
+    "imagefolder": "bench.data.folder:imagefolder",
+}
+
+_SUBSET_SEED = 0
 
 
 class DataError(Exception):
     """A data set cannot be used as asked; the message is one line that says how to mend it."""
+
+
+class Data(Protocol):
+    """A data set that is ready on a device.
+
+    Images are normalised float32 (N, channels, image_size, image_size) in channels_last layout, labels int64 (N,),
+    both on the device. `mean` and `std`, per channel for pixels from 0 to 1, are those of the normalisation.
+    """
+
+    classes: int
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_images: int
+    holdout_images: int
+    test_images: int
+
+    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """One shuffled epoch; all randomness comes from `generator` (a CPU one), drawn at the call.
+
+        The last partial batch is dropped, unless it is the only one.
+        """
+
+    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images set aside from the training set, in order and complete."""
+
+    def test(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The test set, in order and complete."""
+
+    def steps(self, batch_size: int) -> int:
+        """Batches in one epoch of `train`."""
+
+
+def names() -> list[str]:
+    """Every data set that is built in or installed, sorted."""
+    return sorted(_plugins())
+
+
+def load(
+    spec: DataSpec,
+    *,
+    seed: int,
+    device: torch.device,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    workers: int = 0,
+) -> Data:
+    """Load a data set onto a device.
+
+    `seed` chooses the hold-out alone. `mean` and `std` replace the data set's own. `workers`: processes that decode
+    images, where there is something to decode. Raises ValueError for an unknown name, DataError for one that is not
+    on this machine or cannot be cut as the spec asks.
+    """
+    plugins = _plugins()
+    if spec.name not in plugins:
+        near = difflib.get_close_matches(spec.name, plugins, n=1, cutoff=0)
+        raise ValueError(f"no data set is named {spec.name}: did you mean {near[0]}? (all: {', '.join(names())})")
+    return plugins[spec.name].load()(spec, seed=seed, device=device, mean=mean, std=std, workers=workers)
+
+
+def shape(name: str) -> tuple[int, int, int]:
+    """Classes, channels and image size of a data set that is built in, on this machine or not; else DataError."""
+    from bench.data.memory import KINDS
+
+    if name not in KINDS:
+        raise DataError(f"{name} has no fixed image size and classes; these have: {', '.join(KINDS)}")
+    kind = KINDS[name]
+    return kind.classes, len(kind.mean), kind.image_size
+
+
+def fingerprint(root: str | Path) -> str:
+    """What stands for an image folder's content in a trial's key: a hash of all relative file names and sizes."""
+    sizes = {}
+    for folder, _, files in os.walk(root):
+        for file in files:
+            path = os.path.join(folder, file)
+            sizes[os.path.relpath(path, root).replace(os.sep, "/")] = os.path.getsize(path)
+    text = "\n".join(f"{name} {size}" for name, size in sorted(sizes.items()))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def split(labels: np.ndarray, spec: DataSpec, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted ids of the training images and of the hold-out, disjoint, of a training set with these `labels` (N,).
+
+    The subset is the same for every seed, the hold-out is cut from it by seed; both are balanced over the classes as
+    far as their sizes allow. Raises DataError where there are too few images.
+    """
+    import numpy as np
+
+    ids = np.arange(len(labels))
+    if spec.subset is not None:
+        if spec.subset > len(ids):
+            raise DataError(f"subset: {spec.subset} is more than the {len(ids)} training images of {spec.name}")
+        ids = balanced(labels, spec.subset, _SUBSET_SEED)
+    if spec.holdout >= len(ids):
+        raise DataError(f"holdout: {spec.holdout} of {len(ids)} training images leaves none to train on")
+    held = ids[balanced(labels[ids], spec.holdout, seed)]
+    return np.setdiff1d(ids, held), held
+
+
+def balanced(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Sorted ids of `n` images, dealt class by class in turn until `n` are there; a class that runs out is passed."""
+    import numpy as np
+
+    random = np.random.RandomState(seed % 2**32)  # its stream is frozen: the same choice under every numpy
+    shuffled = random.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels, minlength=1)
+    turn = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order_of_classes = random.permutation(len(counts))
+    return np.sort(by_class[np.lexsort((order_of_classes[labels[by_class]], turn))[:n]])
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    installed = {plugin.name: plugin for plugin in entry_points(group=GROUP)}
+    return installed | {name: EntryPoint(name, value, GROUP) for name, value in _BUILT_IN.items()}

@@ -1,0 +1,168 @@
+"""ImageNet and any other image folder, through timm's loaders and transforms."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_dataset, create_loader
+from torch import Tensor
+
+from bench.data import DataError, split
+from bench.spec import DataSpec
+
+IMAGE_SIZE = 224
+
+
+class ImageFolder:
+    """`Data` (see bench.data) over ROOT/train/CLASS/* and ROOT/val/CLASS/* (or validation, or test).
+
+    Training takes timm's usual augmentation: random resized crop of 8 to 100 % of the area, flip, colour jitter 0.4.
+    Testing resizes the shorter side to image_size / 0.875 and takes the middle, bicubic. The same generator gives the
+    same batches for a fixed number of `workers`.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        seed: int,
+        device: torch.device,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        workers: int = 0,
+    ) -> None:
+        if spec.root is None:
+            raise DataError(f"{spec.name} needs `root`: a folder with train/CLASS/images and val/CLASS/images")
+        root = Path(spec.root)
+        self._train, self._test = _open(root, "train"), _open(root, "val", "validation", "test")
+        train, test = self._train.reader.class_to_idx, self._test.reader.class_to_idx
+        if train != test:
+            only = sorted(train.keys() ^ test.keys())
+            raise DataError(f"{root}: training and test folders differ in {len(only)} classes, such as {only[0]}")
+        self.mean, self.std = mean or IMAGENET_DEFAULT_MEAN, std or IMAGENET_DEFAULT_STD
+        if not len(self.mean) == len(self.std) == 3:
+            raise DataError(f"mean and std: {spec.name} needs 3 numbers each")
+        self.classes, self.channels, self.image_size = len(train), 3, spec.image_size or IMAGE_SIZE
+        self.device, self.workers = device, workers
+        labels = np.array([label for _, label in self._train.reader.samples])
+        self._train_ids, self._holdout_ids = split(labels, spec, seed)
+        self.train_images, self.holdout_images = len(self._train_ids), len(self._holdout_ids)
+        self.test_images = len(self._test)
+
+    def steps(self, batch_size: int) -> int:
+        return max(1, self.train_images // batch_size)
+
+    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(self.train_images, generator=generator)[: self.steps(batch_size) * batch_size]
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return self._batches(self._train, self._train_ids[order.numpy()], batch_size, seed, augment=augment)
+
+    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._batches(self._train, self._holdout_ids, batch_size, 0, augment=False)
+
+    def test(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._batches(self._test, np.arange(self.test_images), batch_size, 0, augment=False)
+
+    def _batches(
+        self, dataset: Any, ids: np.ndarray, batch_size: int, seed: int, *, augment: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        if not len(ids):
+            return
+        loader = create_loader(
+            _Part(dataset, ids),
+            input_size=(3, self.image_size, self.image_size),
+            batch_size=min(batch_size, len(ids)),
+            is_training=augment,
+            interpolation="random" if augment else "bicubic",
+            mean=self.mean,
+            std=self.std,
+            num_workers=self.workers,
+            persistent_workers=False,  # workers that live on keep random state that a resumed run would not have
+            pin_memory=self.device.type == "cuda",
+            device=self.device,
+        )
+        for images, labels in _isolated(loader, seed):
+            yield images.contiguous(memory_format=torch.channels_last), labels
+
+
+class _Part(torch.utils.data.Dataset[tuple[Any, int]]):
+    """Some images of a timm dataset. Unlike it, never puts another image in the place of one that cannot be read."""
+
+    transform: Any = None  # set by timm's create_loader
+
+    def __init__(self, dataset: Any, ids: np.ndarray) -> None:
+        self.reader, self.ids = dataset.reader, ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        number = int(self.ids[index])
+        try:
+            file, label = self.reader[number]
+            with file:
+                image = Image.open(file).convert("RGB")
+        except (OSError, UnidentifiedImageError) as error:
+            name = self.reader.filename(number, absolute=True)
+            raise DataError(f"{name} cannot be read as an image ({error}): replace or remove it") from error
+        return self.transform(image), label
+
+
+def imagefolder(
+    spec: DataSpec,
+    *,
+    seed: int,
+    device: torch.device,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    workers: int = 0,
+) -> ImageFolder:
+    """Image folders below `spec.root`, normalised as ImageNet unless told otherwise; see `bench.data.load`."""
+    return ImageFolder(spec, seed=seed, device=device, mean=mean, std=std, workers=workers)
+
+
+def _open(root: Path, *splits: str) -> Any:
+    folder = next((root / split for split in splits if (root / split).is_dir()), None)
+    if folder is None:
+        raise DataError(f"{root} holds no folder {' or '.join(splits)}: put the images into {splits[0]}/CLASS/")
+    try:
+        return create_dataset("", root=str(folder), search_split=False)
+    except RuntimeError as error:
+        raise DataError(f"{folder} holds no images in class folders") from error
+
+
+def _isolated(batches: Iterable[Any], seed: int) -> Iterator[Any]:
+    """Iterate with global random states of its own, which timm's transforms draw from; the caller's stay untouched."""
+    outer = _states()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    iterator: Iterator[Any] | None = None
+    while True:
+        try:
+            iterator = iterator or iter(batches)
+            item = next(iterator, None)
+        finally:
+            inner = _states()
+            _restore(outer)
+        if item is None:
+            return
+        yield item
+        outer = _states()
+        _restore(inner)
+
+
+def _states() -> tuple[Any, Any, Tensor]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _restore(states: tuple[Any, Any, Tensor]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
