@@ -1,0 +1,277 @@
+"""Scheduling with trials that take milliseconds: what runs, in which order, and what happens when one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.board import RETRIES
+from bench.errors import UserError
+from bench.record import Failure, read_failures, write_failure, write_json
+from bench.schedule import Resources, run_trials
+from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
+
+RECIPE = Recipe(epochs=1, lr=0.1)
+ONE_CPU = Resources(cpus=1)
+
+
+def make(name: str, do: str = "ok", **more) -> Trial:
+    return Trial(
+        dataset=DataSpec(name="digits"),
+        backbone=BackboneSpec(name="cifar_resnet20"),
+        dense=DenseSpec(recipe=RECIPE),
+        method=MethodSpec(name=name, params={"do": do}),
+        recipe=RECIPE,
+        **more,
+    )
+
+
+def fake_trial(trial: Trial, out: Path, *, suite: str, threads: int) -> None:
+    """Stands in for bench.trial.run_trial; `do` says how it ends. Each try is a line in tries.txt."""
+    folder, do = out / "trials" / trial.key, trial.method.params["do"]
+    with (out / "tries.txt").open("a") as file:
+        file.write(f"{trial.method.name} {os.getpid()} {threads} {suite}\n")
+    first = not (folder / "tried").exists()
+    (folder / "tried").touch()
+    write_json(folder / "progress.json", {"phase": "train", "epoch": 0.5, "epochs": 1.0, "updated": time.time()})
+    if do == "kill" or (do == "kill once" and first):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if do == "method" or (do == "method once" and first):
+        failure = Failure(key=trial.key, trial=trial, kind="method", reason="the loss is NaN", when="now")
+        write_failure(folder, failure)
+        return
+    if do == "disk" or (do == "disk once" and first):
+        raise OSError("no space left on device")
+    if do == "bug":
+        raise ValueError("a bug")
+    if do == "interrupt":
+        raise KeyboardInterrupt
+    if do == "sleep":
+        time.sleep(1.2)
+    if do == "hang" and first:
+        time.sleep(600)
+    write_json(folder / "record.json", {"key": trial.key})
+
+
+def run(trials, out, *, scheduler="inline", **more):
+    options = {"suite": "s", "resources": ONE_CPU, "run_trial": fake_trial, **more}
+    return run_trials(trials, out, scheduler=scheduler, **options)
+
+
+def tries(out: Path) -> list[str]:
+    return [line.split()[0] for line in (out / "tries.txt").read_text().splitlines()]
+
+
+def test_a_trial_waits_for_its_baseline_and_its_twin(tmp_path):
+    dense = make("dense")
+    dcff = make("dcff", baseline=dense.key)
+    scratch = make("scratch", baseline=dense.key, twin=dcff.key)
+    summary = run([scratch, dcff, dense], tmp_path)
+    assert tries(tmp_path) == ["dense", "dcff", "scratch"]
+    assert set(summary.done) == {dense.key, dcff.key, scratch.key}
+    assert (summary.trained, summary.failed, summary.blocked) == (3, {}, {})
+
+
+def test_what_is_done_never_runs_again(tmp_path):
+    trials = [make("dense"), make("l1")]
+    run(trials[:1], tmp_path)
+    summary = run(trials, tmp_path)
+    assert tries(tmp_path) == ["dense", "l1"]
+    assert len(summary.done) == 2 and summary.trained == 1
+
+
+def test_a_failure_blocks_what_depends_on_it_and_nothing_else(tmp_path):
+    dcff = make("dcff", "method once")
+    scratch = make("scratch", twin=dcff.key)
+    after = make("after", twin=scratch.key)
+    trials = [after, scratch, dcff, make("l1")]
+    summary = run(trials, tmp_path)
+    assert tries(tmp_path) == ["dcff", "l1"]
+    assert summary.failed == {dcff.key: "the loss is NaN"}
+    assert summary.blocked == {
+        scratch.key: f"it needs the record of dcff seed 0 ({dcff.key}), failed",
+        after.key: f"it needs the record of scratch seed 0 ({scratch.key}), blocked",
+    }
+    assert [f.kind for f in read_failures(tmp_path / "trials" / scratch.key)] == ["blocked"]
+
+    summary = run(trials, tmp_path)  # nothing changed: nothing runs, and no second note of the same block
+    assert tries(tmp_path) == ["dcff", "l1"] and len(summary.blocked) == 2
+    assert len(read_failures(tmp_path / "trials" / scratch.key)) == 1
+
+    summary = run(trials, tmp_path, retry_failed=True)
+    assert tries(tmp_path) == ["dcff", "l1", "dcff", "scratch", "after"]
+    assert len(summary.done) == 4 and not summary.blocked
+
+
+def test_a_need_that_is_not_part_of_the_run_blocks(tmp_path):
+    l1 = make("l1", baseline="0123456789abcdef")
+    assert run([l1], tmp_path).blocked == {
+        l1.key: "it needs the record of 0123456789abcdef, not part of this run",
+    }
+
+
+def test_a_failure_of_the_machine_is_tried_again_and_a_bug_is_not(tmp_path):
+    disk, once, bug = make("disk", "disk"), make("once", "disk once"), make("bug", "bug")
+    summary = run([disk, once, bug], tmp_path)
+    assert sorted(tries(tmp_path)) == ["bug"] + ["disk"] * (1 + RETRIES) + ["once"] * 2
+    assert summary.done == (once.key,)
+    assert summary.failed == {disk.key: "OSError: no space left on device", bug.key: "ValueError: a bug"}
+    (failure,) = read_failures(tmp_path / "trials" / bug.key)
+    assert failure.kind == "method" and "in fake_trial" in failure.traceback
+    run([disk, bug], tmp_path)  # the next run tries the machine's failure again, by itself
+    assert tries(tmp_path).count("bug") == 1 and tries(tmp_path).count("disk") == 2 * (1 + RETRIES)
+
+
+def test_watch_sees_progress_while_a_trial_runs(tmp_path):
+    seen = []
+    run([make("slow", "sleep"), make("next")], tmp_path, watch=seen.append)
+    midway = [status for status in seen if status.among("running")]
+    assert midway and [t.state for t in midway[0].trials] == ["running", "waiting"]
+    assert midway[-1].among("running")[0].progress["phase"] in ("train", "starting")
+    assert [t.state for t in seen[-1].trials] == ["done", "done"]
+    assert seen[-1].seconds > 1
+
+
+def test_interrupting_an_inline_run_keeps_what_is_finished(tmp_path):
+    done, broken = make("first"), make("second", "interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        run([done, broken], tmp_path)
+    assert (tmp_path / "trials" / done.key / "record.json").exists()
+    assert not read_failures(tmp_path / "trials" / broken.key)
+
+
+def test_inline_needs_neither_ray_nor_torch(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; import test_schedule as t\n"
+        f"t.run([t.make('l1')], Path({str(tmp_path)!r}))\n"
+        "assert not {'ray', 'torch'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, env=environment())
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(None, os.cpu_count()), (0.5, 1), (2.9, 2)])
+def test_threads_inline(tmp_path, cpus, threads):
+    run([make("l1")], tmp_path, resources=Resources(cpus=cpus))
+    assert (tmp_path / "tries.txt").read_text().split()[2:] == [str(threads), "s"]
+
+
+def test_a_share_of_several_gpus_is_refused():
+    with pytest.raises(ValueError, match="whole number"):
+        Resources(gpus=1.5)
+
+
+# On Ray ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One Ray for the tests of this file: run_trials uses the one that is there, and leaves it running."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+    yield ray
+    ray.shutdown()
+
+
+def test_ray_runs_each_trial_in_a_fresh_process_and_retries_a_killed_worker(tmp_path, cluster):
+    dense = make("dense", "kill once")
+    l1, bad = make("l1", baseline=dense.key), make("bad", "method", baseline=dense.key)
+    summary = run([l1, bad, dense], tmp_path, scheduler="ray")
+    lines = [line.split() for line in (tmp_path / "tries.txt").read_text().splitlines()]
+    assert [line[0] for line in lines[:2]] == ["dense", "dense"] and {line[0] for line in lines[2:]} == {"l1", "bad"}
+    assert len({line[1] for line in lines} | {str(os.getpid())}) == 5
+    assert {line[2] for line in lines} == {"1"}
+    assert set(summary.done) == {dense.key, l1.key} and summary.failed == {bad.key: "the loss is NaN"}
+    (failure,) = read_failures(tmp_path / "trials" / dense.key)
+    assert failure.kind == "machine" and "WorkerCrashedError" in failure.reason
+    assert cluster.is_initialized()
+
+
+def test_ray_gives_up_on_a_trial_that_keeps_dying(tmp_path, cluster):
+    dying = make("dying", "kill")
+    summary = run([dying], tmp_path, scheduler="ray")
+    assert tries(tmp_path) == ["dying"] * (1 + RETRIES)
+    assert "WorkerCrashedError" in summary.failed[dying.key]
+
+
+def test_ray_refuses_what_no_machine_has(tmp_path, cluster):
+    with pytest.raises(UserError, match=r"asks for 64 CPUs and 0 GPUs.*there are: 2 CPUs and 0 GPUs.*resources"):
+        run([make("l1")], tmp_path, scheduler="ray", resources=Resources(cpus=64))
+    assert not (tmp_path / "tries.txt").exists()
+
+
+# A whole program, interrupted -----------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import test_schedule as t
+summary = t.run([t.make("quick"), t.make("slow", "hang")], Path(sys.argv[1]), scheduler="ray")
+print("done", len(summary.done))
+"""
+
+
+def environment() -> dict[str, str]:
+    tests = Path(__file__).parent
+    return {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "RAY_ADDRESS": "192.0.2.1:6379"}
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    program = [sys.executable, "-c", PROGRAM, str(out)]
+    return subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, env=environment())
+
+
+def worker_of(name: str, out: Path) -> int:
+    """Process id of the last try of a trial, once there is one and the quick trial is done."""
+    quick = out / "trials" / make("quick").key / "record.json"
+    for _ in range(300):
+        if (out / "tries.txt").exists() and quick.exists():
+            lines = [line.split() for line in (out / "tries.txt").read_text().splitlines()]
+            if pids := [int(line[1]) for line in lines if line[0] == name]:
+                return pids[-1]
+        time.sleep(0.1)
+    raise AssertionError("the program did not start its trials")
+
+
+def gone(pid: int, seconds: float) -> bool:
+    for _ in range(int(seconds * 10)):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="watches processes through /proc")
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_a_program_that_is_killed_leaves_no_worker_and_goes_on(tmp_path, kill):
+    pytest.importorskip("ray")
+    program = start(tmp_path)
+    worker = worker_of("slow", tmp_path)
+    began = time.monotonic()
+    program.send_signal(kill)
+    _, errors = program.communicate(timeout=20)
+    assert gone(worker, 15), f"the worker outlived its program by {time.monotonic() - began:.0f} s"
+    assert kill == signal.SIGKILL or "KeyboardInterrupt" in errors
+    if kill == signal.SIGKILL:
+        output, _ = start(tmp_path).communicate(timeout=60)
+        assert "done 2" in output
+        assert sorted(tries(tmp_path)) == ["quick", "slow", "slow"]
+
+
+def test_progress_of_an_earlier_try_is_not_shown_as_running(tmp_path):
+    trial = make("l1")
+    folder = tmp_path / "trials" / trial.key
+    write_json(folder / "progress.json", {"phase": "old"})
+    seen = []
+    run([trial], tmp_path, watch=seen.append)
+    assert [t.state for t in seen[0].trials] == ["waiting"]
+    assert json.loads((folder / "progress.json").read_text())["phase"] == "train"
