@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import entry_points
-from typing import Any
 
 import timm
 from timm.models.resnet import ResNet
@@ -48,11 +47,15 @@ def create(
     if taken := sorted({"num_classes", "in_chans", "pretrained", "checkpoint_path"} & kwargs.keys()):
         raise ValueError(f"backbone {name}: leave {', '.join(taken)} out, the trial's data set and weights decide that")
     stem = kwargs.pop("stem", None)
+    if stem not in (None, "cifar"):
+        raise ValueError(f"backbone {name}: stem must be 'cifar' or left out, not {stem!r}")
+    if stem and pretrained:
+        raise ValueError(f"backbone {name}: stem 'cifar' would throw the trained stem away; drop stem or pretrained")
     if isinstance(pretrained, str):
-        name = f"{timm.get_arch_name(name)}.{pretrained}"
+        name = f"{name.split('.')[0]}.{pretrained}"
     if pretrained and not timm.is_model_pretrained(name):
         raise ValueError(f"backbone {name}: timm has no trained weights for it; train it or name a file of weights")
-    if image_size is not None and timm.get_pretrained_cfg(name).fixed_input_size:
+    if image_size is not None and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
         kwargs.setdefault("img_size", image_size)
     try:
         model = timm.create_model(
@@ -61,22 +64,13 @@ def create(
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"backbone {name} cannot be built with {kwargs}: {reason}") from error
-    if stem is not None:
-        _set_stem(model, name, stem, trained=bool(pretrained))
+    if stem:
+        if not isinstance(model, ResNet) or not isinstance(model.conv1, nn.Conv2d):
+            raise ValueError(f"backbone {name}: stem 'cifar' is for timm ResNets whose stem is one convolution")
+        model.conv1 = nn.Conv2d(in_chans, model.conv1.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's own
+        model.maxpool = nn.Identity()
     return model
-
-
-def _set_stem(model: nn.Module, name: str, stem: Any, *, trained: bool) -> None:
-    """Replace the stem of a timm ResNet for small images, with timm's initialisation of it."""
-    if stem != "cifar":
-        raise ValueError(f"backbone {name}: stem must be 'cifar' or left out, not {stem!r}")
-    if not isinstance(model, ResNet) or not isinstance(model.conv1, nn.Conv2d):
-        raise ValueError(f"backbone {name}: stem 'cifar' is for timm ResNets whose stem is one convolution")
-    if trained:
-        raise ValueError(f"backbone {name}: stem 'cifar' would throw the trained stem away; drop stem or pretrained")
-    model.conv1 = nn.Conv2d(model.conv1.in_channels, model.conv1.out_channels, 3, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-    model.maxpool = nn.Identity()
 
 
 def _nearest(name: str) -> list[str]:

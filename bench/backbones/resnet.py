@@ -28,26 +28,15 @@ class PadShortcut(nn.Module):
     """
 
     index: Tensor
-    inputs: Tensor
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
         before = (n_out - n_in) // 2
         index = torch.full((n_out,), n_in)
         index[before : before + n_in] = torch.arange(n_in)
+        self.n_in = n_in
         self.stride = stride
-        # Both are buffers, so that a state_dict alone describes a shortcut that was cut.
         self.register_buffer("index", index)
-        self.register_buffer("inputs", torch.tensor(n_in))
-
-    @property
-    def n_in(self) -> int:
-        """Channels in."""
-        return int(self.inputs)
-
-    @n_in.setter
-    def n_in(self, value: int) -> None:
-        self.inputs = torch.full_like(self.inputs, value)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, 1))
@@ -57,9 +46,8 @@ class PadShortcut(nn.Module):
         return f"{self.n_in}, {len(self.index)}, stride={self.stride}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Published checkpoints do not know these buffers: what was built stands, and widths must fit it.
-        for name, buffer in self.named_buffers(recurse=False):
-            state_dict.setdefault(prefix + name, buffer)
+        # Published checkpoints do not know the index: what was built stands.
+        state_dict.setdefault(f"{prefix}index", self.index)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
