@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bench.coupling import Part, trace
+from bench.coupling import Coupling, Part, trace
 from bench.layers import NORMS, cut, cut_parameter
 from bench.method import Group, Keep, Member, MethodError
 
@@ -16,15 +16,16 @@ def groups(model: nn.Module, example: Tensor, floors: Mapping[str, int] | None =
     """All groups, in the order of the forward pass. The outputs of the network are in none.
 
     `example`: one image, (1, C, H, W), on the model's device. `floors`: group name -> units that always stay, because
-    10 % of the dense network's is what the floor means; without it 10 % of this network's, rounded down, at least 1.
+    10 % of the dense network's is what the floor means; without it 10 % of this network's, rounded down, at least 1
+    (2 where a grouped or depthwise convolution has to stay one).
     Raises MethodError for a network that cannot be traced, or of which a convolution would be passed by.
     """
     found = []
     for coupling in trace(model, example):
         name, size = coupling.first.layer, coupling.size
         members = tuple(Member(p.layer, p.module, role, p.channels) for p in coupling.parts if (role := _role(p)))
-        floor = floors[name] if floors is not None else max(1, size // 10)
-        found.append(Group(name, size, min(floor, size), members, coupling.native))
+        floor = (floors or {}).get(name, max(1, size // 10))
+        found.append(Group(name, size, min(max(floor, coupling.least), size), members, coupling.native))
     return found
 
 
@@ -41,7 +42,7 @@ def shrink(model: nn.Module, example: Tensor, keep: Keep) -> nn.Module:
     gone: dict[tuple[str, str, str], tuple[Part, Tensor]] = {}
     for name, kept in keep.items():
         coupling = couplings[name]
-        _check_ids(name, kept, coupling.size)
+        _check_ids(name, kept, coupling)
         dropped = torch.ones(coupling.size, dtype=torch.bool)
         dropped[kept.cpu()] = False
         for part in coupling.parts:
@@ -70,11 +71,12 @@ def _cut(part: Part, kept: Tensor) -> None:
         cut(part.module, part.side, kept)
 
 
-def _check_ids(name: str, kept: Tensor, size: int) -> None:
-    if kept.numel() == 0:
-        raise MethodError(f"group {name} would be emptied: at least one of its {size} units has to stay")
-    if kept.dim() != 1 or kept.dtype != torch.int64 or kept[0] < 0 or kept[-1] >= size or (kept.diff() <= 0).any():
+def _check_ids(name: str, kept: Tensor, coupling: Coupling) -> None:
+    least, size = coupling.least, coupling.size
+    if kept.dim() != 1 or kept.dtype != torch.int64 or not ((kept >= 0) & (kept < size)).all() or (kept.diff() <= 0).any():
         raise MethodError(f"the units to keep of group {name} must be sorted ids (int64) from 0 to {size - 1}")
+    if len(kept) < least:
+        raise MethodError(f"group {name} would keep {len(kept)} of its {size} units: at least {least} must stay")
 
 
 def _check_runs(model: nn.Module, example: Tensor) -> None:

@@ -65,6 +65,12 @@ class Coupling:
         """The first layer that makes the channels."""
         return next(part for part in self.parts if part.makes)
 
+    @property
+    def least(self) -> int:
+        """Units that must stay. A grouped convolution with one group left would be another kind of layer."""
+        grouped = any(isinstance(p.module, _ConvNd) and p.module.groups > 1 and p.side == "both" for p in self.parts)
+        return min(2 if grouped else 1, self.size)
+
 
 class _Refused(Exception):
     """Why a set of coupled channels cannot be cut."""
