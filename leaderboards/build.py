@@ -1,0 +1,81 @@
+"""Everything that a report is made of, written in one go or compared with what is there."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from bench.record import RecordError
+from leaderboards.boards import boards
+from leaderboards.results import Folders, Results, check_publishable, read
+from leaderboards.tables import csv_table, flat_rows, latex, markdown, terminal
+
+
+def text(folders: Folders | Results) -> str:
+    """The tables for a terminal, fitted to its width where standard output is one."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    found = boards(_results(folders))
+    return "\n".join(terminal(board, width) for board in found) if found else "No records yet.\n"
+
+
+def report(folders: Folders | Results, out: str | Path) -> list[Path]:
+    """Write all formats into the folder `out` and return their paths. A file is replaced whole or not at all."""
+    folder = Path(out)
+    paths = []
+    for name, content in render(_results(folders), folder).items():
+        _replace(folder / name, content)
+        paths.append(folder / name)
+    return paths
+
+
+def rows(folders: Folders | Results) -> list[dict[str, object]]:
+    """The rows of all boards as plain values, for a table elsewhere."""
+    return flat_rows(boards(_results(folders)))
+
+
+def check(folders: Folders | Results, out: str | Path, publishable: bool = True) -> list[str]:
+    """Where the files in `out` differ from what the records give, one line each; [] when they agree.
+
+    `publishable`: records that may not enter a leaderboard are named too.
+    """
+    results, folder = _results(folders), Path(out)
+    differences = []
+    for entry in results.records if publishable else ():
+        try:
+            check_publishable(entry.record)
+        except RecordError as error:
+            differences.append(f"{entry.path}: {error}")
+    for name, content in render(results, folder).items():
+        path = folder / name
+        if not path.is_file():
+            differences.append(f"{path} is missing: run `prunebench report` and commit it")
+        elif path.read_text(encoding="utf-8") != content:
+            differences.append(f"{path} differs from what its records give: run `prunebench report` and commit it")
+    return differences
+
+
+def render(results: Results, out: Path) -> dict[str, str]:
+    """File name -> content, for a report that is to lie in `out`."""
+    from leaderboards.page import page  # jinja2 is not needed by the table in the terminal
+
+    found = boards(results)
+    return {
+        "table.md": "\n".join(markdown(board) for board in found),
+        "table-compact.md": "\n".join(markdown(board, "compact") for board in found),
+        "table.tex": "\n".join(latex(board) for board in found),
+        "table-compact.tex": "\n".join(latex(board, "compact") for board in found),
+        "table.csv": csv_table(found),
+        "index.html": page(found, out),
+    }
+
+
+def _results(folders: Folders | Results) -> Results:
+    return folders if isinstance(folders, Results) else read(folders)
+
+
+def _replace(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)

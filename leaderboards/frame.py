@@ -1,0 +1,49 @@
+"""Records as a pandas DataFrame, for tables of one's own."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from leaderboards.results import Entry, Folders, read
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(folders: Folders) -> pd.DataFrame:
+    """One row per record; accuracies and shares in percent, MACs and parameters as counts, times in seconds.
+
+    Hyper-parameters and recipe are columns `params.*` and `recipe.*`. What could not be read is warned about.
+    """
+    import pandas as pd
+
+    results = read(folders)
+    for problem in results.problems:
+        warnings.warn(problem, stacklevel=2)
+    return pd.DataFrame([_flat(entry) for entry in results.records])
+
+
+def _flat(entry: Entry) -> dict[str, Any]:
+    record = entry.record
+    trial = record.trial
+    values: dict[str, Any] = {
+        "key": record.key, "suite": record.suite, "method": trial.method.name, "version": trial.method.version,
+        "dataset": trial.dataset.name, "subset": trial.dataset.subset, "backbone": trial.backbone.name,
+        "track": trial.track, "keep_macs": trial.keep_macs, "seed": trial.seed, "smoke": trial.smoke,
+        "protocol": trial.protocol, "starts_from": record.starts_from, "cut_top1": record.cut_top1,
+        "best_top1": record.best_top1, "off_target": record.off_target, "twin": trial.twin, "baseline": trial.baseline,
+        "started": record.started, "finished": record.finished, "path": str(entry.path),
+    }  # fmt: skip
+    values |= record.result.model_dump()
+    if record.dense:
+        values |= {f"dense_{name}": value for name, value in record.dense.model_dump().items()}
+        values["change"] = record.result.top1 - record.dense.top1
+    for name, spent in (("spent", record.spent), ("spent_dense", record.spent_dense)):
+        if spent:
+            values |= {f"{name}.{field}": value for field, value in spent.model_dump().items()}
+    values |= {f"params.{name}": value for name, value in trial.method.params.items()}
+    values |= {f"recipe.{name}": value for name, value in trial.recipe.model_dump().items()}
+    machine = record.machine.model_dump()
+    machine.pop("versions")
+    return values | {f"machine.{name}": value for name, value in machine.items()}

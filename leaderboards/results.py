@@ -1,0 +1,200 @@
+"""Folders of records, read once. What cannot be used is named in one line each, and the rest is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.record import Failure, Record, RecordError, read_record
+from bench.spec import PROTOCOL, Trial
+
+Folders = str | Path | Iterable[str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Training history: finished epochs, training loss, top-1 in percent (test where recorded, else training)."""
+
+    epochs: array[float]
+    loss: array[float]
+    top1: array[float]
+    on_test: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record and the file it was read from; its history is kept as a curve, which takes 50 times less memory."""
+
+    record: Record
+    path: Path
+    curve: Curve
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A trial without a usable record: why, in one line. `state`: "failed", "missing" or "refused"."""
+
+    trial: Trial
+    state: str
+    reason: str
+
+
+@dataclass
+class Results:
+    """All that was read. `problems` is empty when every file was sound; `methods` is what runs said of methods."""
+
+    records: list[Entry] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[Unfinished]:
+        """The trials whose last try failed."""
+        return [u for u in self.unfinished if u.state == "failed"]
+
+
+def read(folders: Folders) -> Results:
+    """Read run folders (`trials/<key>/record.json`) and result folders (`<key>.json`), at any depth.
+
+    Never raises on bad files: a damaged record, another protocol version, two different records with one key, a
+    folder that is absent or empty are each one line in `problems`. A trial that is in doubt has no row of its own
+    making: it is shown as refused.
+    """
+    results = Results()
+    found: dict[str, Entry] = {}
+    refused: dict[str, Unfinished] = {}
+    failed: dict[str, Unfinished] = {}
+    planned: dict[str, Trial] = {}
+    for folder in _as_paths(folders):
+        if not folder.is_dir():
+            results.problems.append(f"{folder} is not a folder of records")
+            continue
+        empty = True
+        for path in _files(folder):
+            empty = False
+            try:
+                if path.name == "plan.json":
+                    planned |= _plan(path)
+                elif path.name == "methods.json":
+                    results.methods |= _methods(path)
+                elif path.name.startswith("failed-"):
+                    failure = _failure(path)
+                    failed[failure.trial.key] = failure
+                else:
+                    _take(path, found, refused)
+            except RecordError as error:
+                results.problems.append(str(error))
+        if empty:
+            results.problems.append(f"{folder} holds no records")
+    for key in [k for k, entry in found.items() if results.methods and _method(entry) not in results.methods]:
+        entry = found.pop(key)
+        results.problems.append(f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out")
+    results.records = [found[key] for key in sorted(found)]
+    unfinished = {key: Unfinished(trial, "missing", "not run yet") for key, trial in planned.items()} | failed | refused
+    results.unfinished = [unfinished[key] for key in sorted(unfinished) if key not in found]
+    return results
+
+
+def check_publishable(record: Record) -> None:
+    """Raise RecordError where a record may not enter a leaderboard."""
+    if record.trial.smoke:
+        raise RecordError(
+            f"{record.key} is a smoke record: it shows that the harness works, not what a method is worth"
+        )
+    if record.trial.protocol != PROTOCOL:
+        raise RecordError(f"{record.key} follows protocol {record.trial.protocol}, this board protocol {PROTOCOL}")
+
+
+def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished]) -> None:
+    record = read_record(path)
+    key = record.key
+    if record.trial.protocol != PROTOCOL:
+        raise RecordError(f"{path} follows protocol {record.trial.protocol}; these tables hold protocol {PROTOCOL}")
+    if path.name != "record.json" and path.stem != key:
+        raise RecordError(f"{path} holds the record {key}: the file should be called {key}.json")
+    if key in refused:
+        raise RecordError(f"{path} is one more record with the key {key}")
+    if key in found:
+        other = found[key]
+        if path.read_bytes() == other.path.read_bytes() or record == read_record(other.path):
+            return
+        del found[key]
+        refused[key] = Unfinished(record.trial, "refused", "two records disagree")
+        raise RecordError(f"{path} and {other.path} have one key, {key}, and different content: neither is used")
+    found[key] = Entry(record.model_copy(update={"history": []}), path, _curve(record))
+
+
+def _method(entry: Entry) -> str:
+    return entry.record.trial.method.name
+
+
+def _curve(record: Record) -> Curve:
+    on_test = any(epoch.top1 is not None for epoch in record.history)
+    done, finished = 0.0, array("f")
+    shown = [epoch for epoch in record.history if epoch.top1 is not None or not on_test]
+    for epoch in record.history:
+        done += epoch.epochs
+        if epoch.top1 is not None or not on_test:
+            finished.append(done)
+    top1 = array("f", (epoch.train_top1 if epoch.top1 is None else epoch.top1 for epoch in shown))
+    return Curve(finished, array("f", (epoch.loss for epoch in shown)), top1, on_test)
+
+
+def _plan(path: Path) -> dict[str, Trial]:
+    try:
+        trials = [Trial.model_validate(item["trial"]) for item in json.loads(path.read_bytes())["trials"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is not a plan of trials: {_first_line(error)}") from error
+    return {trial.key: trial for trial in trials if trial.protocol == PROTOCOL}
+
+
+def _methods(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        methods = json.loads(path.read_bytes())
+        return {str(name): dict(about) for name, about in methods.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise RecordError(f"{path} does not describe methods: {_first_line(error)}") from error
+
+
+def _failure(path: Path) -> Unfinished:
+    try:
+        failure = Failure.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RecordError(f"{path} is not the record of a failure: {_first_line(error)}") from error
+    if failure.key != failure.trial.key:
+        raise RecordError(f"{path} was altered: its key is {failure.key}, its trial's is {failure.trial.key}")
+    return Unfinished(failure.trial, "failed", failure.reason)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _as_paths(folders: Folders) -> list[Path]:
+    return [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
+
+
+_RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json|plan\.json|methods\.json")
+_FAILED = re.compile(r"failed-([0-9]+)\.json")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file that matters, in a fixed order; of the failed tries of a trial, the last one."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "journal" and not name.startswith("."))
+        yield from (Path(where, name) for name in sorted(names) if _RECORD.fullmatch(name))
+        tries = [(int(match[1]), name) for name in names if (match := _FAILED.fullmatch(name))]
+        if tries:
+            yield Path(where, max(tries)[1])

@@ -1,0 +1,102 @@
+"""Mean and standard deviation over seeds, and ranks that only a significant difference can move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ALPHA = 0.05
+MIN_SEEDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Mean over seeds, sample standard deviation (n - 1; None where n = 1), and n."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def stat(values: Iterable[float | None]) -> Stat | None:
+    """None where no value is there."""
+    present = [value for value in values if value is not None]
+    n = len(present)
+    if n == 0:
+        return None
+    mean = math.fsum(present) / n
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in present) / (n - 1)) if n > 1 else None
+    return Stat(mean, std, n)
+
+
+def two_sided_p(t: NDArray[np.float64], df: int) -> NDArray[np.float64]:
+    """P(|T| >= |t|) of Student's t with integer `df` (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    theta = np.arctan(np.abs(t) / math.sqrt(df))
+    cosine, sine = np.cos(theta), np.sin(theta)
+    term = cosine.copy() if df % 2 else np.ones_like(theta)
+    total = np.zeros_like(theta)
+    for k in range(df % 2, df - 1, 2):
+        total += term
+        term = term * cosine**2 * (k + 1) / (k + 2)
+    inside = (theta + sine * total) * 2 / math.pi if df % 2 else sine * total
+    return np.clip(1 - inside, 0.0, 1.0)
+
+
+def ranks(scores: Sequence[Mapping[int, float]]) -> list[int | None]:
+    """1 + the number of rows that are significantly better; one mapping seed -> score per row.
+
+    Two-sided paired t-test by seed on every pair with three shared seeds or more, Holm's correction over all those
+    pairs, alpha 0.05. None where a row has fewer than three seeds, and where nothing can be compared with it.
+    """
+    result: list[int | None] = [None] * len(scores)
+    rows = [i for i, by_seed in enumerate(scores) if len(by_seed) >= MIN_SEEDS]
+    if len(rows) < 2:
+        return result
+    seeds = sorted({seed for i in rows for seed in scores[i]})
+    table = np.array([[scores[i].get(seed, math.nan) for seed in seeds] for i in rows], dtype=np.float64)
+    first, second, lead, p = _pairs(table)
+    better = np.zeros(len(rows), dtype=int)
+    for pair in _holm(p):
+        better[second[pair] if lead[pair] > 0 else first[pair]] += 1
+    compared = set(first.tolist()) | set(second.tolist())
+    for position, i in enumerate(rows):
+        result[i] = 1 + int(better[position]) if position in compared else None
+    return result
+
+
+def _pairs(table: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray, NDArray]:
+    """Row, other row, mean lead of the first, p-value: one entry per pair that can be tested."""
+    firsts, seconds, leads, ps = [], [], [], []
+    for i in range(len(table) - 1):
+        difference = table[i] - table[i + 1 :]
+        shared = np.isfinite(difference)
+        n = shared.sum(axis=1)
+        safe = np.where(shared, difference, 0.0)
+        mean = safe.sum(axis=1) / np.maximum(n, 1)
+        spread = np.where(shared, difference - mean[:, None], 0.0)
+        error = np.sqrt((spread**2).sum(axis=1) / np.maximum(n - 1, 1) / np.maximum(n, 1))
+        # Percentages carry rounding noise of about 1e-14: a spread below that is none.
+        exact = error < 1e-12
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(exact, np.where(np.abs(mean) < 1e-12, 0.0, np.inf), mean / error)
+        p = np.ones_like(t)
+        for df in set((n - 1)[n >= MIN_SEEDS].tolist()):
+            p[n - 1 == df] = two_sided_p(t[n - 1 == df], df)
+        tested = np.flatnonzero(n >= MIN_SEEDS)
+        firsts.append(np.full(len(tested), i))
+        seconds.append(tested + i + 1)
+        leads.append(mean[tested])
+        ps.append(p[tested])
+    return np.concatenate(firsts), np.concatenate(seconds), np.concatenate(leads), np.concatenate(ps)
+
+
+def _holm(p: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the hypotheses that Holm's step-down procedure rejects."""
+    order = np.argsort(p, kind="stable")
+    limits = ALPHA / (len(p) - np.arange(len(p)))
+    kept = np.flatnonzero(p[order] > limits)
+    return order[: kept[0]] if len(kept) else order

@@ -1,0 +1,150 @@
+"""A board as text: terminal, Markdown, LaTeX and CSV. Each format escapes whatever a name may hold."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Iterable
+
+from leaderboards.boards import Board, Row
+from leaderboards.columns import Form, columns, notes, title
+from leaderboards.escape import escape_latex, escape_markdown, plain
+from leaderboards.stats import Stat
+
+
+def terminal(board: Board, width: int | None = None) -> str:
+    """Aligned columns; `**` after the best top-1 and `*` after the second best of a point.
+
+    Where the table is wider than `width` characters, the columns of the compact form stay.
+    """
+    lines = _aligned(board, "usual")
+    if width is not None and max(map(len, lines)) > width:
+        lines = _aligned(board, "compact")
+    below = [plain(note) for note in notes(board)]
+    if width is not None:
+        below = [line for note in below for line in textwrap.wrap(note, width, subsequent_indent="  ")]
+    return "\n".join([plain(title(board)), "", *lines, "", *below, ""])
+
+
+def _aligned(board: Board, form: Form) -> list[str]:
+    chosen = columns(form, board.rows)
+    header = [c.header for c in chosen]
+    body = [[plain(c.cell(row)) + _stars(c.name, row) for c in chosen] for row in board.rows]
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(chosen))]
+    return [
+        "  ".join(
+            t.rjust(w) if c.numeric else t.ljust(w) for t, w, c in zip(line, widths, chosen, strict=True)
+        ).rstrip()
+        for line in [header, ["─" * w for w in widths], *body]
+    ]
+
+
+def _stars(column: str, row: Row) -> str:
+    return {"best": "**", "second": "* "}.get(row.mark, "  ") if column == "top1" else ""
+
+
+def markdown(board: Board, form: Form = "long") -> str:
+    """A GitHub table, best in bold and second best underlined."""
+    chosen = columns(form, board.rows)
+    lines = [[escape_markdown(c.header) for c in chosen], ["--:" if c.numeric else ":--" for c in chosen]]
+    for row in board.rows:
+        lines.append([_marked(escape_markdown(c.cell(row)), c.name, row, "**{}**", "<u>{}</u>") for c in chosen])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    below = "\n".join(f"- {escape_markdown(note)}" for note in notes(board))
+    return f"## {escape_markdown(title(board))}\n\n{table}\n\n{below}\n"
+
+
+def latex(board: Board, form: Form = "long") -> str:
+    """A floating booktabs table. It needs the package booktabs; the compact form fits one column of two."""
+    chosen = columns(form, board.rows)
+    lines = [" & ".join(escape_latex(c.header) for c in chosen) + r" \\", r"\midrule"]
+    previous = None
+    for row in board.rows:
+        if previous not in (None, row.point):
+            lines.append(r"\midrule")
+        previous = row.point
+        cells = [_marked(escape_latex(c.cell(row)), c.name, row, r"\textbf{{{}}}", r"\underline{{{}}}") for c in chosen]
+        lines.append(" & ".join(cells) + r" \\")
+    align = "".join("r" if c.numeric else "l" for c in chosen)
+    star = "*" if form == "long" else ""
+    return "\n".join(
+        [
+            rf"\begin{{table{star}}}",
+            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{escape_latex(title(board))}. {' '.join(escape_latex(_stop(n)) for n in notes(board))}}}",
+            rf"\begin{{tabular}}{{{align}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\end{{table{star}}}",
+            "",
+        ]
+    )
+
+
+def _stop(note: str) -> str:
+    return note if note.endswith((".", "!", "?")) else f"{note}."
+
+
+def _marked(text: str, column: str, row: Row, best: str, second: str) -> str:
+    pattern = {"best": best, "second": second}.get(row.mark) if column == "top1" else None
+    return pattern.format(text) if pattern else text
+
+
+def csv_table(boards: Iterable[Board]) -> str:
+    """All rows of all boards; plain numbers, one column per figure, `_std` and `_n` beside the means."""
+    rows = [{name: _safe_cell(value) for name, value in row.items()} for row in flat_rows(boards)]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+_STATS = (
+    "top1", "top5", "change", "cut_top1", "best_top1", "macs", "macs_cut", "fvcore_total", "params", "params_cut",
+    "epochs", "epochs_in_all", "training_macs", "training_macs_in_all", "seconds",
+)  # fmt: skip
+
+
+def flat_rows(boards: Iterable[Board]) -> list[dict[str, object]]:
+    """All rows of all boards as plain values, `NAME` and `NAME_std` for each figure."""
+    return [_flat_row(board, row) for board in boards for row in board.rows]
+
+
+def _flat_row(board: Board, row: Row) -> dict[str, object]:
+    trial = board.trial
+    values: dict[str, object] = {
+        "protocol": trial.protocol,
+        "smoke": trial.smoke,
+        "track": trial.track,
+        "dataset": trial.dataset.name,
+        "backbone": trial.backbone.name,
+        "board": title(board),
+        "method": row.label,
+        "point": row.point,
+        "keep_macs": row.keep_macs,
+        "starts_from": row.starts_from,
+        "rank": row.rank,
+        "mark": row.mark,
+        "n": row.n,
+        "failed": row.failed,
+        "missing": row.missing,
+        "off_target": row.off_target,
+    }
+    for name in _STATS:
+        stat: Stat | None = getattr(row, name)
+        values |= {name: stat.mean if stat else None, f"{name}_std": stat.std if stat else None}
+    values["keys"] = " ".join(entry.record.key for entry in row.entries)
+    return values
+
+
+def _safe_cell(value: object) -> object:
+    """A spreadsheet takes a text that begins like a formula for one: put a quote before it."""
+    if isinstance(value, str):
+        value = plain(value)
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value
+    return value

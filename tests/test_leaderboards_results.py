@@ -1,0 +1,120 @@
+"""Reading folders: what is there, what is not, and what is damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from records import make_record, make_trial, save, save_failure, save_plan
+
+from bench.record import RecordError, write_json
+from bench.spec import DENSE
+from leaderboards.results import check_publishable, read
+
+
+def test_run_folder_and_flat_folder_give_the_same(tmp_path: Path) -> None:
+    record = make_record()
+    save(tmp_path / "run", record)
+    write_json(tmp_path / "flat" / "cifar10" / f"{record.key}.json", record)
+    for folder in ("run", "flat"):
+        results = read(tmp_path / folder)
+        assert [entry.record.key for entry in results.records] == [record.key]
+        assert results.problems == []
+
+
+def test_the_same_record_twice_counts_once(tmp_path: Path) -> None:
+    record = make_record()
+    results = read([save(tmp_path / "a", record), save(tmp_path / "b", record)])
+    assert len(results.records) == 1 and results.problems == []
+
+
+def test_two_records_with_one_key_are_both_refused(tmp_path: Path) -> None:
+    folders = [save(tmp_path / "a", make_record(top1=90)), save(tmp_path / "b", make_record(top1=95))]
+    results = read(folders)
+    assert results.records == []
+    assert len(results.problems) == 1 and "different content" in results.problems[0]
+    assert [u.state for u in results.unfinished] == ["refused"]
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    whole, damaged = make_record(), make_record(make_trial(seed=1))
+    save(tmp_path, whole, damaged)
+    path = tmp_path / "trials" / damaged.key / "record.json"
+    path.write_text(path.read_text()[:500])
+    results = read(tmp_path)
+    assert [entry.record.key for entry in results.records] == [whole.key]
+    assert len(results.problems) == 1 and str(path) in results.problems[0] and "\n" not in results.problems[0]
+
+
+def test_an_altered_trial_is_noticed(tmp_path: Path) -> None:
+    record = make_record()
+    save(tmp_path, record)
+    path = tmp_path / "trials" / record.key / "record.json"
+    values = json.loads(path.read_text())
+    values["trial"]["seed"] = 7
+    path.write_text(json.dumps(values))
+    results = read(tmp_path)
+    assert results.records == [] and "altered" in results.problems[0]
+
+
+def test_another_protocol_version_is_named(tmp_path: Path) -> None:
+    old = make_record(make_trial(protocol=0))
+    results = read(save(tmp_path, old, make_record()))
+    assert len(results.records) == 1
+    assert len(results.problems) == 1 and "protocol 0" in results.problems[0]
+
+
+def test_an_unknown_method_is_named_where_the_methods_are_known(tmp_path: Path) -> None:
+    save(tmp_path, make_record(), make_record(make_trial("l2")))
+    (tmp_path / "methods.json").write_text('{"l1": {"summary": "", "start": "pretrained", "paper": null}}')
+    results = read(tmp_path)
+    assert [entry.record.trial.method.name for entry in results.records] == ["l1"]
+    assert "unknown method, 'l2'" in results.problems[0]
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_folder_without_records_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    results = read(tmp_path / name)
+    assert results.records == [] and len(results.problems) == 1 and name in results.problems[0]
+
+
+def test_failures_and_missing_trials(tmp_path: Path) -> None:
+    done, failed, missing = make_trial(seed=0), make_trial(seed=1), make_trial(seed=2)
+    save(tmp_path, make_record(done))
+    for number in range(1, 11):
+        save_failure(tmp_path, failed, f"try {number}", number)
+    save_failure(tmp_path, done, "an earlier try")
+    save_plan(tmp_path, done, failed, missing)
+    results = read(tmp_path)
+    states = {u.trial.seed: (u.state, u.reason) for u in results.unfinished}
+    assert states == {1: ("failed", "try 10"), 2: ("missing", "not run yet")}
+    assert results.problems == []
+
+
+def test_a_damaged_plan_and_failure_are_named(tmp_path: Path) -> None:
+    save(tmp_path, make_record())
+    save_failure(tmp_path, make_trial(seed=1), "reason")
+    (tmp_path / "plan.json").write_text("{")
+    next(tmp_path.glob("trials/*/failed-1.json")).write_text("[]")
+    results = read(tmp_path)
+    assert len(results.records) == 1 and len(results.problems) == 2
+
+
+def test_a_record_under_another_name_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / ("0" * 16 + ".json"), make_record())
+    assert "should be called" in read(tmp_path).problems[0]
+
+
+def test_smoke_records_are_not_publishable() -> None:
+    check_publishable(make_record())
+    with pytest.raises(RecordError, match="smoke"):
+        check_publishable(make_record(make_trial(smoke=True)))
+
+
+def test_curves_survive_without_the_history(tmp_path: Path) -> None:
+    entry = read(save(tmp_path, make_record(make_trial(DENSE)))).records[0]
+    assert entry.record.history == []
+    assert list(entry.curve.epochs) == [1.0, 2.0] and list(entry.curve.loss) == [2.0, 1.0]
+    assert not entry.curve.on_test

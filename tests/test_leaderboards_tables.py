@@ -1,0 +1,123 @@
+"""Formats, and what a hostile name may not do to them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from records import make_record, make_trial, save
+
+import leaderboards
+from leaderboards.boards import boards
+from leaderboards.escape import escape_latex, escape_markdown, plain
+from leaderboards.results import read
+from leaderboards.tables import csv_table, latex, markdown, terminal
+
+HOSTILE = '<script>alert("1")</script>&_%\\|$#{}~^`*[x](javascript:y)\x1b[31m\n'
+
+
+def report(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in leaderboards.report(folder, folder / "report")}
+
+
+def test_all_formats_are_written_and_agree_with_their_records(tmp_path: Path) -> None:
+    files = report(save(tmp_path, make_record(top1=90.126)))
+    assert set(files) == {"table.md", "table-compact.md", "table.tex", "table-compact.tex", "table.csv", "index.html"}
+    for name, text in files.items():
+        assert "90.13" in text or (name == "table.csv" and "90.126" in text)
+    assert leaderboards.check(tmp_path, tmp_path / "report") == []
+    assert not list((tmp_path / "report").glob(".*"))
+
+
+def test_check_names_what_differs(tmp_path: Path) -> None:
+    report(save(tmp_path, make_record()))
+    (tmp_path / "report" / "table.md").write_text("by hand")
+    (tmp_path / "report" / "table.csv").unlink()
+    found = leaderboards.check(tmp_path, tmp_path / "report")
+    assert len(found) == 2 and "table.md differs" in found[0] and "table.csv is missing" in found[1]
+
+
+def test_check_refuses_smoke_records(tmp_path: Path) -> None:
+    report(save(tmp_path, make_record(make_trial(smoke=True))))
+    assert "smoke" in leaderboards.check(tmp_path, tmp_path / "report")[0]
+
+
+def test_smoke_runs_say_so_everywhere(tmp_path: Path) -> None:
+    save(tmp_path, make_record(make_trial(smoke=True)))
+    assert "SMOKE RUN" in leaderboards.text(tmp_path)
+    assert all("SMOKE RUN" in text for text in report(tmp_path).values())
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    files = report(save(tmp_path, make_record(make_trial(HOSTILE))))
+    assert "<script>alert" not in files["index.html"] and "&lt;script&gt;alert" in files["index.html"]
+    assert "<script" not in files["table.md"]
+    assert r"\textbackslash{}\textbar{}\$\#\{\}\textasciitilde{}\textasciicircum{}" in files["table.tex"]
+    for name, text in files.items():
+        assert "\x1b" not in text, name
+    rows = [line for line in files["table.md"].splitlines() if line.startswith("|")]
+    assert len(rows) == 3 and len({row.replace("\\|", "").count("|") for row in rows}) == 1
+
+
+def test_a_formula_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    text = csv_table(boards(read(save(tmp_path, make_record(make_trial("=HYPERLINK(1)"))))))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert rows[0]["method"] == "'=HYPERLINK(1)" and float(rows[0]["change"]) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b & 50 %", r"a\_b \& 50 \%"),
+        ("91.0 ± 0.5†", r"91.0 $\pm$ 0.5$^\dagger$"),
+        ("--x", "-{}-x"),
+        ("näher 東", "näher [U+6771]"),
+    ],
+)
+def test_latex_escapes(text: str, expected: str) -> None:
+    assert escape_latex(text) == expected
+
+
+def test_markdown_escapes() -> None:
+    assert escape_markdown("a|b_c*<b>&") == r"a\|b\_c\*&lt;b&gt;&amp;"
+
+
+def test_control_characters_never_reach_a_reader() -> None:
+    assert plain("a\x1b[31m\nb\u202ec") == "a\ufffd[31m b\ufffdc"
+
+
+def test_best_and_second_best_are_marked_in_each_format(tmp_path: Path) -> None:
+    tops = {"a": 91.0, "b": 90.0, "c": 89.0}
+    board = boards(read(save(tmp_path, *(make_record(make_trial(n), t) for n, t in tops.items()))))[0]
+    assert "**91.00**" in markdown(board) and "<u>90.00</u>" in markdown(board)
+    assert r"\textbf{91.00}" in latex(board) and r"\underline{90.00}" in latex(board)
+    assert "91.00**" in terminal(board) and "90.00* " in terminal(board)
+
+
+def test_a_narrow_terminal_gets_the_compact_form(tmp_path: Path) -> None:
+    board = boards(read(save(tmp_path, make_record())))[0]
+    assert "Starts from" in terminal(board, 200) and "Starts from" not in terminal(board, 100)
+    assert max(map(len, terminal(board, 100).splitlines())) <= 100
+
+
+def test_a_frame_has_one_row_per_record(tmp_path: Path) -> None:
+    save(tmp_path, make_record(top1=90.0), make_record(make_trial(seed=1)))
+    (tmp_path / "trials" / "0" / "record.json").parent.mkdir()
+    (tmp_path / "trials" / "0" / "record.json").write_text("{}")
+    with pytest.warns(UserWarning, match="not a record"):
+        frame = leaderboards.load(tmp_path)
+    assert len(frame) == 2 and frame.set_index("seed").loc[0, "change"] == -1.0
+
+
+def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    save(tmp_path, make_record())
+    code = (
+        f"import sys, leaderboards; leaderboards.text({str(tmp_path)!r}); "
+        f"leaderboards.report({str(tmp_path)!r}, {str(tmp_path / 'out')!r}); "
+        "assert not {'torch', 'pandas', 'timm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
