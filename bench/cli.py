@@ -162,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     parser_run = command(run)
     parser_run.add_argument("suite", help="a name from `prunebench list suites`, or a YAML file")
     parser_run.add_argument("--out", type=Path, help="run folder (default: runs/NAME)")
-    parser_run.add_argument("--only", type=_comma, default=[], metavar="METHODS", help="such as l1,dcff; and what they need")
+    parser_run.add_argument(
+        "--only", type=_comma, default=[], metavar="METHODS", help="such as l1,dcff; and what they need"
+    )
     parser_run.add_argument("--seeds", type=_numbers, metavar="SEEDS", help="such as 0,1,2 in place of the suite's")
     parser_run.add_argument("--scheduler", choices=["ray", "inline"], default="ray")
     parser_run.add_argument("--address", help="of a Ray cluster to join (default: Ray on this machine)")
@@ -174,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     parser_status.add_argument("--out", type=Path)
 
     parser_report = command(report)
-    parser_report.add_argument("folders", nargs="*", type=Path, help="run folders or suite names (default: all of runs/)")
+    parser_report.add_argument(
+        "folders", nargs="*", type=Path, help="run folders or suite names (default: all of runs/)"
+    )
     parser_report.add_argument("--out", type=Path, help="where the tables go (default: FOLDER/report)")
 
     parser_list = command(list_names, "list")

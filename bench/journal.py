@@ -62,7 +62,9 @@ class Journal:
 
     def last_checkpoint(self, event: str) -> tuple[int, Entry] | None:
         """(finished epochs, entry) of the newest undamaged checkpoint of an event, or None."""
-        names = {path.name.split(".safetensors")[0].rpartition("-")[0] for path in self._folder.glob(f"{event}.epoch-*")}
+        names = {
+            path.name.split(".safetensors")[0].rpartition("-")[0] for path in self._folder.glob(f"{event}.epoch-*")
+        }
         for name in sorted(names, reverse=True):
             if (entry := self._read(name)) is not None:
                 return int(name.rpartition("-")[2]), entry

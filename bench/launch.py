@@ -86,10 +86,13 @@ def estimate(wanted: suite.Suite, *, only: Sequence[str] = (), seeds: Sequence[i
         spent = 3.0 * macs * images * trial.recipe.epochs
         own = images * trial.recipe.epochs / speed
         total, seconds = total + spent, seconds + own
-        lines.append(f"{trial.key}  {trial.label:<36} {trial.recipe.epochs:>4} epochs  {spent / 1e12:9.1f} TMACs  {own / 60:7.1f} min")
+        lines.append(
+            f"{trial.key}  {trial.label:<36} {trial.recipe.epochs:>4} epochs  "
+            f"{spent / 1e12:9.1f} TMACs  {own / 60:7.1f} min"
+        )
     lines.append(
-        f"{len(trials)} trials, at most {total / 1e15:.2f} PMACs of training, about {seconds / 3600:.2f} h one after the "
-        "other on this machine (as if nothing were pruned; without evaluation)"
+        f"{len(trials)} trials, at most {total / 1e15:.2f} PMACs of training, about {seconds / 3600:.2f} h one after "
+        "the other on this machine (as if nothing were pruned; without evaluation)"
     )
     return "\n".join(lines)
 

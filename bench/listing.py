@@ -37,7 +37,12 @@ def rows(what: str) -> list[dict[str, Any]]:
 
     found = {name: yaml.safe_load((suite.BUILTIN / f"{name}.yaml").read_text()) for name in suite.names()}
     return [
-        {"name": name, "dataset": _name(values["dataset"]), "backbone": _name(values["backbone"]), "track": values.get("track", "matched")}
+        {
+            "name": name,
+            "dataset": _name(values["dataset"]),
+            "backbone": _name(values["backbone"]),
+            "track": values.get("track", "matched"),
+        }
         for name, values in found.items()
     ]
 
@@ -66,7 +71,9 @@ def profile(backbone: str, kwargs: Mapping[str, str], dataset: str | None) -> di
 
         raise UserError(f"unknown backbone '{backbone}'{nearest(backbone, known)}")
     values = {key: yaml.safe_load(value) for key, value in kwargs.items()}
-    classes, channels, size = data.shape(dataset) if dataset else ((10, 3, 32) if backbone.startswith("cifar_") else (1000, 3, 224))
+    classes, channels, size = (
+        data.shape(dataset) if dataset else ((10, 3, 32) if backbone.startswith("cifar_") else (1000, 3, 224))
+    )
     spec = BackboneSpec(name=backbone, kwargs=values)
     model = backbones.create(spec, num_classes=classes, in_chans=channels, image_size=size)
     example = torch.zeros(1, channels, size, size)

@@ -27,7 +27,7 @@ class EpochResult:
 
 
 def learning_rate(recipe: Recipe, share: float) -> float:
-    """The recipe's learning rate when `share` (0 to 1) of its epochs is done: warm-up, then cosine, step or constant."""
+    """The recipe's learning rate when `share` (0 to 1) of its epochs is done: warm-up, then its schedule."""
     epoch = share * recipe.epochs + 1e-9
     if epoch < recipe.warmup:
         return recipe.lr * (epoch + 1e-3) / recipe.warmup
@@ -36,6 +36,13 @@ def learning_rate(recipe: Recipe, share: float) -> float:
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (epoch - recipe.warmup) / rest)))
     passed = sum(epoch >= milestone for milestone in recipe.milestones)
     return recipe.lr * recipe.gamma**passed
+
+
+def schedule(recipe: Recipe, lr: float | Callable[[float], float] | None) -> Callable[[float], float]:
+    """A phase's learning rate as a function of its finished share: the recipe's, a constant, or the method's own."""
+    if lr is None:
+        return lambda share: learning_rate(recipe, share)
+    return lr if callable(lr) else lambda share: lr
 
 
 def train_epoch(

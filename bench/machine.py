@@ -36,7 +36,10 @@ def describe(settings: Mapping[str, Any], device: torch.device) -> Machine:
         precision=settings["precision"],
         memory_format="channels_last",
         platform=platform.platform(),
-        versions={"python": platform.python_version(), **{name: found for name in PACKAGES if (found := _version(name))}},
+        versions={
+            "python": platform.python_version(),
+            **{name: found for name in PACKAGES if (found := _version(name))},
+        },
         commit=_commit(),
     )
 

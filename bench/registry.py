@@ -35,7 +35,9 @@ def methods() -> dict[str, type[Method]]:
             raise RegistryError(f"the method plugin '{point.value}' does not load: {error}") from error
         for cls in classes:
             if found.setdefault(cls.name, cls) is not cls:
-                raise RegistryError(f"two methods are called '{cls.name}': {found[cls.name].__module__}, {cls.__module__}")
+                raise RegistryError(
+                    f"two methods are called '{cls.name}': {found[cls.name].__module__}, {cls.__module__}"
+                )
     return dict(sorted(found.items()))
 
 
@@ -59,5 +61,10 @@ def _classes(target: Any) -> Iterator[type[Method]]:
         modules += [importlib.import_module(f"{target.__name__}.{name}") for name in names]
     for module in modules:
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Method) and value.name and value.__module__ == module.__name__:
+            if (
+                isinstance(value, type)
+                and issubclass(value, Method)
+                and value.name
+                and value.__module__ == module.__name__
+            ):
                 yield value

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import budget as budgets
-from bench import channels, cost, loop
+from bench import channels, checkpoint, cost, loop
 from bench.data import Data
 from bench.journal import Journal
 from bench.method import Budget, Cost, Group, Keep, MethodError
@@ -124,12 +124,13 @@ class Session:
     ) -> None:
         recipe = self.recipe
         per_epoch = self.data.steps(recipe.batch_size)
-        steps = round(epochs * per_epoch)
-        if steps <= 0:
+        if epochs <= 0:
             return
+        steps = max(1, int(epochs * per_epoch + 1e-6))
         if self._limited and self._epochs + steps / per_epoch > self.budget.epochs + 1 / per_epoch:
             raise MethodError(
-                f"'{name}' wants {epochs:g} epochs, but of the trial's {self.budget.epochs:g} only {self.epochs_left:g} are left"
+                f"'{name}' wants {epochs:g} epochs, but only {self.epochs_left:g} "
+                f"of the trial's {self.budget.epochs:g} are left"
             )
         if name == "fine-tune" and self._fresh_cut:
             self.cut_top1 = self._once("cut", lambda: self.test(model)[0])
@@ -139,7 +140,7 @@ class Session:
         event = self.journal.next("train")
         before = {key: value.clone() for key, value in model.state_dict().items()}
         if (done := self.journal.finished(event)) is not None:
-            _load(model, done[0])
+            checkpoint.load(model, done[0])
             self._add([Epoch.model_validate(row) for row in done[1]])
         else:
             model.to(memory_format=torch.channels_last)
@@ -153,7 +154,7 @@ class Session:
                 weight_decay=recipe.weight_decay if weight_decay is None else weight_decay,
                 nesterov=recipe.nesterov and momentum is None,
             )
-            rate = _schedule(recipe, lr)
+            rate = loop.schedule(recipe, lr)
             rows = self._epochs_of(event, name, model, optimiser, steps, rate, penalty, each_epoch, each_step)
             for parameter in thawed:
                 parameter.requires_grad_(True)
@@ -229,7 +230,7 @@ class Session:
         macs, first, rows = self.cost(model).macs, 0, []
         if (kept := self.journal.last_checkpoint(event)) is not None:
             first, (tensors, rows) = kept
-            _restore(model, optimiser, tensors)
+            checkpoint.restore(model, optimiser, tensors)
             self._add([Epoch.model_validate(row) for row in rows])
             self.log(f"'{name}' goes on after epoch {first}")
         forward = torch.compile(model, dynamic=False) if self._compiled else model
@@ -270,7 +271,7 @@ class Session:
             self._add([row])
             self.log(f"{name} {epoch + 1}/{total}: loss {row.loss:.4f}, {row.images_per_s:.0f} images/s")
             if epoch + 1 < total:
-                self.journal.checkpoint(event, epoch + 1, _state(model, optimiser), rows)
+                self.journal.checkpoint(event, epoch + 1, checkpoint.state(model, optimiser), rows)
         return rows
 
     def _add(self, rows: list[Epoch]) -> None:
@@ -307,36 +308,3 @@ class Session:
 
 def _mix(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:6], "big")
-
-
-def _schedule(recipe: Recipe, lr: float | Callable[[float], float] | None) -> Callable[[float], float]:
-    if lr is None:
-        return lambda share: loop.learning_rate(recipe, share)
-    return lr if callable(lr) else lambda share: lr
-
-
-def _state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Model and momentum buffers, by name."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-    for parameter, state in optimiser.state.items():
-        if state.get("momentum_buffer") is not None:
-            tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
-    return tensors
-
-
-def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    _load(model, {key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
-    parameters = dict(model.named_parameters())
-    for key, value in tensors.items():
-        if key.startswith("momentum."):
-            parameter = parameters[key[9:]]
-            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(value).detach()
-
-
-@torch.no_grad()
-def _load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy into the model's own tensors, so that parametrisations and memory formats stay as they are."""
-    own = model.state_dict(keep_vars=True)
-    for key, value in tensors.items():
-        own[key].copy_(value)

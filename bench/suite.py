@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,17 +11,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bench import backbones, data, registry, suitefile, weights
 from bench.method import Method
+from bench.schedule import Resources
 from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, Trial
 from bench.suitefile import SuiteError
 
 BUILTIN = Path(__file__).parent / "suites"
-
-
-class Resources(Spec):
-    """What one trial is given; fractions of a GPU share it."""
-
-    cpus: Annotated[float, Field(gt=0)] = 1
-    gpus: Annotated[float, Field(ge=0)] = 0
 
 
 class Tracking(Spec):
@@ -61,7 +55,9 @@ def find(name: str) -> Path:
         return path
     if (BUILTIN / f"{name}.yaml").is_file():
         return BUILTIN / f"{name}.yaml"
-    raise SuiteError(f"there is no suite '{name}'{suitefile.nearest(name, names())}; `prunebench list suites` shows all")
+    raise SuiteError(
+        f"there is no suite '{name}'{suitefile.nearest(name, names())}; `prunebench list suites` shows all"
+    )
 
 
 def names() -> list[str]:
@@ -75,9 +71,7 @@ def load(path: Path) -> Suite:
     values = dict(file.values)
     for key, known, own in (("dataset", data.names(), DataSpec), ("backbone", backbones.names(), BackboneSpec)):
         if key in values:
-            values[key] = [
-                _entry(file, (key, *place), item, known, own) for place, item in _listed(values[key])
-            ]
+            values[key] = [_entry(file, (key, *place), item, known, own) for place, item in _listed(values[key])]
     if "keep_macs" in values and not isinstance(values["keep_macs"], list):
         values["keep_macs"] = [values["keep_macs"]]
     if isinstance(values.get("dense"), dict) and isinstance(values["dense"].get("weights"), str | dict):
@@ -177,9 +171,7 @@ def _listed(value: Any) -> Iterator[tuple[tuple[int, ...], Any]]:
         yield (), value
 
 
-def _entry(
-    file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: list[str], spec: type[Spec]
-) -> Any:
+def _entry(file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: list[str], spec: type[Spec]) -> Any:
     """`name` or `{name: ..., more}`, the name checked, as a mapping of the specification."""
     mapping = {"name": item} if isinstance(item, str) else item
     if not isinstance(mapping, dict) or not isinstance(mapping.get("name"), str):
@@ -231,5 +223,3 @@ def _choices(method: type[Method], field: str, value: Any) -> list[Any]:
     annotation = str(method.__dataclass_fields__[field].type) if field in method.__dataclass_fields__ else ""
     sequence = any(word in annotation for word in ("tuple", "list", "Sequence"))
     return value if isinstance(value, list) and value and not sequence else [value]
-
-

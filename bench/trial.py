@@ -17,7 +17,7 @@ from bench import budget as budgets
 from bench import compact, cost, data, machine, registry, weights
 from bench.errors import UserError
 from bench.method import Budget, Method, MethodError
-from bench.record import Failure, Measured, Record, Spent, read_record, write_failure, write_once
+from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
 from bench.session import Session
 from bench.spec import DENSE, Trial
 
@@ -50,9 +50,7 @@ def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None
     return read_record(folder / "record.json")
 
 
-def _run(
-    trial: Trial, out: Path, folder: Path, suite: str, threads: int | None, say: Callable[[str], None]
-) -> Record:
+def _run(trial: Trial, out: Path, folder: Path, suite: str, threads: int | None, say: Callable[[str], None]) -> Record:
     started = datetime.now(UTC)
     method = registry.build(trial.method)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

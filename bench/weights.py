@@ -44,9 +44,7 @@ def baseline(trial: Trial, out: Path) -> nn.Module:
     return load_compact(out / "trials" / str(trial.baseline) / "model.safetensors")
 
 
-def normalisation(
-    trial: Trial, model: nn.Module
-) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+def normalisation(trial: Trial, model: nn.Module) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Mean and std that foreign weights were trained with; (None, None) where the data set's own serve."""
     source = trial.dense
     if source is not None and source.weights:
@@ -80,12 +78,13 @@ def load_weights(model: nn.Module, spec: WeightsSpec) -> None:
     missing = [key for key in missing if not key.endswith((".num_batches_tracked", ".index"))]
     if missing or unknown:
         parts = [f"{name} {keys[0]} and {len(keys) - 1} more" for name, keys in _named(missing, unknown)]
-        raise MethodError(f"{path} does not fit the backbone: {'; '.join(parts)} (mend the keys with dense.weights.rename)")
+        raise MethodError(
+            f"{path} does not fit the backbone: {'; '.join(parts)} (mend the keys with dense.weights.rename)"
+        )
     for key, value in state.items():
         if own[key].shape != value.shape:
-            raise MethodError(
-                f"{path} does not fit the backbone: {key} is {tuple(value.shape)}, the backbone's {tuple(own[key].shape)}"
-            )
+            shapes = f"{tuple(value.shape)}, the backbone's {tuple(own[key].shape)}"
+            raise MethodError(f"{path} does not fit the backbone: {key} is {shapes}")
     model.load_state_dict({**own, **state})
 
 

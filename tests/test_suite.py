@@ -1,0 +1,115 @@
+"""Suite files: what multiplies out, and one clear line for each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import suite
+from bench.suitefile import SuiteError
+
+GOOD = """\
+name: tiny
+dataset: digits
+backbone: {name: cifar_resnet20, shortcut: B}
+dense: {recipe: {epochs: 3, lr: 1e-1}}
+keep_macs: [0.7, 0.5]
+seeds: [0, 1]
+methods: [finetune, l1, dcff, {scratch: {of: dcff}}]
+recipe: {epochs: 2, lr: 0.01}
+"""
+
+
+def load(tmp_path: Path, text: str) -> suite.Suite:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(text)
+    return suite.load(path)
+
+
+def test_lists_multiply_out_and_baselines_are_shared(tmp_path):
+    trials = suite.trials(load(tmp_path, GOOD))
+    names = [trial.method.name for trial in trials]
+    assert [names.count(name) for name in ("dense", "finetune", "l1", "dcff", "scratch")] == [2, 2, 4, 4, 4]
+    keys = {trial.key for trial in trials if trial.method.name == "dense"}
+    assert {trial.baseline for trial in trials if trial.method.name != "dense"} == keys
+
+
+def test_a_twin_is_the_same_operating_point_and_seed_and_runs_first(tmp_path):
+    trials = suite.trials(load(tmp_path, GOOD))
+    places = {trial.key: place for place, trial in enumerate(trials)}
+    for trial in trials:
+        if trial.method.name == "scratch":
+            twin = next(t for t in trials if t.key == trial.twin)
+            assert (twin.method.name, twin.keep_macs, twin.seed) == ("dcff", trial.keep_macs, trial.seed)
+            assert places[twin.key] < places[trial.key]
+
+
+def test_a_string_that_yaml_makes_of_1e_1_is_a_number(tmp_path):
+    assert load(tmp_path, GOOD).dense.recipe.lr == 0.1
+
+
+def test_from_scratch_the_dense_recipe_is_used_for_as_long_as_the_others_train(tmp_path):
+    trials = suite.trials(load(tmp_path, GOOD))
+    recipes = {trial.method.name: trial.recipe for trial in trials}
+    assert (recipes["dcff"].lr, recipes["dcff"].epochs) == (0.1, 2)
+    assert (recipes["l1"].lr, recipes["l1"].epochs) == (0.01, 2)
+
+
+def test_a_list_of_hyper_parameters_multiplies_out_but_not_one_that_is_a_list(tmp_path):
+    text = GOOD.replace("l1,", "{l1: {scope: [global, layer]}},")
+    assert [m.params["scope"] for m in load(tmp_path, text).methods if m.name == "l1"] == ["global", "layer"]
+
+
+def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    trials = suite.trials(load(tmp_path, GOOD.replace("{recipe: {epochs: 3, lr: 1e-1}}", "{weights: w.pth}")))
+    dense = [trial for trial in trials if trial.method.name == "dense"]
+    assert len(dense) == 1 and dense[0].recipe.epochs == 0
+    assert dense[0].dense.weights.sha256.startswith("9a129038d9a0")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("seeds:", "seed:", 6, "unknown key 'seed'; did you mean 'seeds'?"),
+        ("lr: 0.01", "lr: 0.01, epoch: 3", 8, "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("epochs: 2", "epochs: two", 8, "valid integer"),
+        ("[finetune, l1", "[finetune, l2", 7, "unknown method 'l2'; did you mean 'l1'?"),
+        ("l1,", "{l1: {scop: layer}},", 7, "unknown key 'scop'; did you mean 'scope'? (known: scope)"),
+        ("l1,", "{l1: {scope: sideways}},", 7, "'sideways'"),
+        ("digits", "digit", 2, "unknown dataset 'digit'; did you mean 'digits'?"),
+        ("cifar_resnet20", "cifar_resnet_20", 3, "unknown backbone 'cifar_resnet_20'; did you mean 'cifar_resnet20'?"),
+        ("0.5]", "1.5]", 5, "less than or equal to 1"),
+        ("0.5]", "0]", 5, "greater than 0"),
+        ("of: dcff", "of: dcf", 7, "'dcf' is not among this suite's methods; did you mean 'dcff'?"),
+        ("keep_macs: [0.7, 0.5]", "", 7, "needs a target: add keep_macs"),
+        ("dense:", "#", 7, "starts from a dense network: add a `dense` entry"),
+        ("{recipe: {epochs: 3, lr: 1e-1}}", "{weights: none.pth}", 4, "there is no weights file"),
+        ("[finetune,", "[dense,", 7, "the dense baseline runs by itself"),
+        ("name: tiny", "name: ../tiny", 1, "should match pattern"),
+        ("methods: [", "methods: [[", 8, "this is not YAML"),
+        ("recipe: {epochs: 2, lr: 0.01}", "", 1, "recipe: is missing"),
+        ("digits", "{name: imagefolder, root: nowhere}", 2, "there is no folder"),
+    ],
+)
+def test_a_mistake_gets_one_line_with_its_place(tmp_path, old, new, line, words):
+    assert old in GOOD
+    with pytest.raises(SuiteError) as error:
+        load(tmp_path, GOOD.replace(old, new))
+    message = str(error.value)
+    assert words in message and "\n" not in message
+    assert message.startswith(f"{tmp_path / 'tiny.yaml'}:{line}: "), message
+
+
+def test_a_suite_that_is_no_mapping(tmp_path):
+    with pytest.raises(SuiteError, match="a suite is a mapping"):
+        load(tmp_path, "- 1\n")
+
+
+def test_an_unknown_suite_name_has_the_nearest():
+    with pytest.raises(SuiteError, match="did you mean 'quickstart'"):
+        suite.find("quickstat")
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_the_suites_that_come_along_are_valid(name):
+    assert suite.trials(suite.load(suite.find(name)))
