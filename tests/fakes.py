@@ -20,6 +20,7 @@ class Tiny(nn.Module):
 
     def __init__(self, norm: bool = True) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.a, self.b, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1), nn.Linear(3, 2)
         self.norm_a = nn.BatchNorm2d(4) if norm else nn.Identity()
         self.norm_b = nn.BatchNorm2d(3) if norm else nn.Identity()
