@@ -83,10 +83,10 @@ def _run(trial: Trial, out: Path, folder: Path, suite: str, threads: int | None,
     method.check(model, session.groups(model))
     torch.manual_seed(trial.seed)
     model = method.compress(model, session)
-    _check_plain(model)
+    check_plain(model)
     groups = {group.name: group.size for group in session.groups(model)}
     result = _measure(session, model)
-    off_target = _off_target(session, model, result) if trial.keep_macs and method.prunes else None
+    off_target = distance_from_target(session, model, result.macs) if trial.keep_macs and method.prunes else None
     compact.save(
         folder / "model.safetensors",
         model,
@@ -153,29 +153,33 @@ def _measure(session: Session, model: nn.Module) -> Measured:
     )
 
 
-def _off_target(session: Session, model: nn.Module, result: Measured) -> float:
+def distance_from_target(session: Session, model: nn.Module, macs: int) -> float:
     """Percentage points of dense MACs above (+) or below (-) the target. Further than one unit of a group fails."""
     target, dense = float(session.budget.macs or 0), session.dense_cost.macs
-    off = result.macs - target
+    off = macs - target
     unit = budgets.largest_unit(model, session.groups(model), session.example)
     if abs(off) > max(unit, 0.01 * dense):
         raise MethodError(
-            f"the compact network has {result.macs / 1e6:.2f} M MACs, the target is {target / 1e6:.2f} M: "
+            f"the compact network has {macs / 1e6:.2f} M MACs, the target is {target / 1e6:.2f} M: "
             f"further off than one filter group ({unit / 1e6:.2f} M)"
         )
     return 100 * off / dense
 
 
-def _check_plain(model: nn.Module) -> None:
-    """What comes back must be a plain dense network."""
+def check_plain(model: object) -> None:
+    """What comes back must be a plain dense network: MethodError, in one line, where it is not."""
+    if not isinstance(model, nn.Module):
+        raise MethodError(f"compress returned {type(model).__name__}: it must return the compact model")
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module):
             raise MethodError(f"the method left a parametrisation on {name}")
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        if any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)):
             raise MethodError(f"the method left a hook on {name or 'the model'}")
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             raise MethodError(f"the method left {name} frozen")
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise MethodError(f"the method left a hook on {name}")
         if not torch.isfinite(parameter).all():
             raise MethodError(f"the method left values in {name} that are not finite")
 
