@@ -164,14 +164,14 @@ def code(filters: Tensor, temperature: float, arithmetic: Literal["reference", "
     flat = filters.detach().flatten(1).double()
     distance = torch.cdist(flat, flat, compute_mode="use_mm_for_euclid_dist").fill_diagonal_(0)
     if arithmetic == "exact":
-        log_p = torch.log_softmax(-temperature * distance, dim=1)
-        p = log_p.exp()
-        log_q = log_p
+        log_q = torch.log_softmax(-temperature * distance, dim=1)
+        p = log_q.exp()
+        own = (p * log_q).sum(1)
     else:
         p = torch.softmax(-temperature * distance.float(), dim=1).double()
-        log_p, log_q = p.log(), (p + 1e-7).log()
-    score = (p * log_p).sum(1) - p @ log_q.sum(0) / len(p)
-    return p.to(filters.dtype), score
+        own = (p * p.log()).sum(1)
+        log_q = (p + 1e-7).log_()
+    return p.to(filters.dtype), own - p @ log_q.sum(0) / len(p)
 
 
 def rated(groups: Iterable[Group]) -> list[Group]:
@@ -198,7 +198,7 @@ def coded(model: nn.Module) -> Iterator[tuple[Any, Fuse]]:
     """Every convolution with a full bank, and the parametrisation of its weight."""
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
-            fuse = module.parametrizations.weight[0]
+            fuse = module.get_submodule("parametrizations.weight.0")
             if isinstance(fuse, Fuse):
                 yield module, fuse
 
