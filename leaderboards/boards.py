@@ -1,7 +1,7 @@
-"""Records into boards and rows: one row per method with its hyper-parameters and operating point.
+"""Records into boards: a board holds what may be compared.
 
-A board holds what may be compared: one protocol version, track, data set, backbone and dense source (and, in the
-matched track, one recipe).
+That is one protocol version, track, data set, backbone and dense source; in the matched track also one total of
+epochs and, for methods that start from the dense network, one recipe.
 """
 
 from __future__ import annotations
@@ -13,62 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.spec import DENSE, Trial
-from leaderboards.escape import plain
 from leaderboards.results import Entry, Results, Unfinished
-from leaderboards.stats import Stat, ranks, stat
-
-Item = Entry | Unfinished
-
-OFF_TARGET = 1.0
-"""Percentage points of dense MACs beyond which a row is marked."""
-
-
-@dataclass
-class Row:
-    """One method at one operating point, over its seeds. Accuracies in percent, reductions in percent of dense."""
-
-    method: str
-    label: str
-    detail: dict[str, Any]
-    """All fields of the trial that the seeds share, flattened: hyper-parameters, recipe, precision and so on."""
-    entries: list[Entry]
-    unfinished: list[Unfinished]
-    is_dense: bool
-    starts_from: str = ""
-    keep_macs: float | None = None
-    point: str = ""
-    """The operating point, such as `50 %`; rows are ranked among those that share it."""
-    top1: Stat | None = None
-    top5: Stat | None = None
-    change: Stat | None = None
-    cut_top1: Stat | None = None
-    best_top1: Stat | None = None
-    macs: Stat | None = None
-    macs_cut: Stat | None = None
-    fvcore_total: Stat | None = None
-    params: Stat | None = None
-    params_cut: Stat | None = None
-    epochs: Stat | None = None
-    epochs_in_all: Stat | None = None
-    training_macs: Stat | None = None
-    training_macs_in_all: Stat | None = None
-    seconds: Stat | None = None
-    off_target: bool = False
-    rank: int | None = None
-    mark: str = ""
-    """`best` or `second` top-1 of its operating point."""
-
-    @property
-    def failed(self) -> int:
-        return sum(u.state != "missing" for u in self.unfinished)
-
-    @property
-    def missing(self) -> int:
-        return sum(u.state == "missing" for u in self.unfinished)
-
-    @property
-    def n(self) -> int:
-        return len(self.entries)
+from leaderboards.rows import Row, label, make_row, mark_and_rank, order
 
 
 @dataclass
@@ -88,191 +34,87 @@ class Board:
         return (entry for row in self.rows for entry in row.entries)
 
 
+class _Item:
+    """A record, or a trial without one, and its trial's values, dumped once."""
+
+    def __init__(self, result: Entry | Unfinished) -> None:
+        self.result = result
+        self.trial = result.record.trial if isinstance(result, Entry) else result.trial
+        self.key = result.record.key if isinstance(result, Entry) else self.trial.key
+        self.is_dense = self.trial.method.name == DENSE
+        self.values = self.trial.model_dump(mode="json")
+        shared = {name: self.values[name] for name in ("smoke", "track", "backbone", "protocol")}
+        # Where files lie does not count.
+        shared["dataset"] = {name: value for name, value in self.values["dataset"].items() if name != "root"}
+        dense = dict(self.values["dense"] or {})
+        if dense.get("weights"):
+            dense["weights"] = {name: value for name, value in dense["weights"].items() if name != "file"}
+        self.scope = json.dumps([shared["smoke"], shared["track"], shared, dense])
+
+
 def boards(results: Results) -> list[Board]:
     """All boards of the results, in a fixed order. Adds to `results.problems` what could not be placed."""
-    items: list[Item] = [*results.records, *results.unfinished]
-    trials = {trial.key: trial for trial in map(_trial, items)}
+    items = [*map(_Item, results.records), *map(_Item, results.unfinished)]
+    by_key = {item.key: item for item in items}
     starts = {name: about.get("start", "") for name, about in results.methods.items()}
     starts |= {entry.record.trial.method.name: entry.record.starts_from for entry in results.records}
-    groups: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, int], dict[str, list[_Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
-        trial = _trial(item)
-        if trial.method.name != DENSE:
+        if not item.is_dense:
+            matched = item.trial.track == "matched"
             # From scratch, a method needs another recipe than one that fine-tunes: it stands beside each of those.
-            fine_tunes = trial.track == "matched" and starts.get(trial.method.name) != "scratch"
-            groups[_scope(trial, with_epochs=True)][trial.recipe.model_dump_json() if fine_tunes else ""].append(item)
-    found: list[list[Item]] = []
+            fine_tunes = matched and starts.get(item.trial.method.name) != "scratch"
+            recipe = json.dumps(item.values["recipe"]) if fine_tunes else ""
+            groups[item.scope, item.trial.recipe.epochs if matched else 0][recipe].append(item)
+    found: list[list[_Item]] = []
     for scope in sorted(groups):
         scratch = groups[scope].pop("", [])
         found += [groups[scope][recipe] + scratch for recipe in sorted(groups[scope])] or [scratch]
-    dense = [item for item in items if _trial(item).method.name == DENSE]
-    return [_board(group, trials, results.problems) for group in _with_dense(found, dense)]
+    groups_with_dense = _with_dense(found, [item for item in items if item.is_dense])
+    return [_board(group, by_key, results.problems) for group in groups_with_dense]
 
 
-def _with_dense(found: list[list[Item]], dense: list[Item]) -> list[list[Item]]:
+def _with_dense(found: list[list[_Item]], dense: list[_Item]) -> list[list[_Item]]:
     """Each baseline stands on the boards that refer to it, or on those it could serve, or on one of its own."""
-    referring, fitting, alone = defaultdict(set), defaultdict(set), defaultdict(list)
+    referring: dict[str | None, set[int]] = defaultdict(set)
+    fitting: dict[str, set[int]] = defaultdict(set)
+    alone: dict[str, list[_Item]] = defaultdict(list)
     for i, group in enumerate(found):
-        for trial in map(_trial, group):
-            referring[trial.baseline].add(i)
-            fitting[_scope(trial)].add(i)
-    boards = [list(group) for group in found]
+        for item in group:
+            referring[item.trial.baseline].add(i)
+            fitting[item.scope].add(i)
     for item in dense:
-        trial = _trial(item)
-        for i in sorted(referring[trial.key] or fitting[_scope(trial)]):
-            boards[i].insert(0, item)
-        if not referring[trial.key] and not fitting[_scope(trial)]:
-            alone[_scope(trial)].append(item)
-    return boards + [alone[scope] for scope in sorted(alone)]
+        homes = referring[item.key] or fitting[item.scope]
+        for i in sorted(homes):
+            found[i].insert(0, item)
+        if not homes:
+            alone[item.scope].append(item)
+    return found + [alone[scope] for scope in sorted(alone)]
 
 
-def _trial(item: Item) -> Trial:
-    return item.record.trial if isinstance(item, Entry) else item.trial
-
-
-def _scope(trial: Trial, with_epochs: bool = False) -> str:
-    """What rows of one table share, apart from a recipe for fine-tuning; where files lie does not count."""
-    values = trial.model_dump(mode="json", include={"protocol", "track", "dataset", "backbone", "dense", "smoke"})
-    values["dataset"].pop("root")
-    if values["dense"] and values["dense"]["weights"]:
-        values["dense"]["weights"].pop("file")
-    order = ["smoke", "track", "dataset", "backbone", "dense", "protocol"]
-    epochs = trial.recipe.epochs if with_epochs and trial.track == "matched" else None
-    return json.dumps([values[name] for name in order] + [epochs])
-
-
-def _board(items: list[Item], trials: dict[str, Trial], problems: list[str]) -> Board:
-    grouped: dict[str, list[Item]] = defaultdict(list)
+def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) -> Board:
+    grouped: dict[str, list[_Item]] = defaultdict(list)
     details: dict[str, dict[str, Any]] = {}
     for item in items:
-        detail = _detail(_trial(item), trials)
-        identity = json.dumps(detail, sort_keys=True, default=str)
+        detail = _detail(item, by_key)
+        identity = json.dumps(detail, sort_keys=True)
         details[identity] = detail
         grouped[identity].append(item)
-    rows = [_row(details[identity], group, problems) for identity, group in grouped.items()]
-    _label(rows)
-    _mark_and_rank(rows)
-    rows.sort(key=_order)
-    shown = [_trial(item) for item in items]
-    trial = next((t for t in shown if t.method.name != DENSE), shown[0])
-    suites = sorted({item.record.suite for item in items if isinstance(item, Entry)})
-    return Board(trial, rows, suites)
+    rows = [make_row(details[name], (item.result for item in group), problems) for name, group in grouped.items()]
+    label(rows)
+    mark_and_rank(rows)
+    rows.sort(key=order)
+    trial = next((item.trial for item in items if not item.is_dense), items[0].trial)
+    return Board(trial, rows, sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)}))
 
 
-def _detail(trial: Trial, trials: dict[str, Trial]) -> dict[str, Any]:
+def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:
     """What the seeds of one row share, flattened; where its widths come from is the twin's method, not its key."""
-    values = trial.model_dump(
-        mode="json", include={"method", "recipe", "keep_macs", "precision", "compile", "test_each_epoch"}
-    )
-    method = values.pop("method")
-    flat = {"method": method["name"], "version": method["version"], **values.pop("recipe"), **values}
+    values, method = item.values, item.values["method"]
+    flat = {"method": method["name"], "version": method["version"], **values["recipe"]}
+    flat |= {name: values[name] for name in ("keep_macs", "precision", "compile", "test_each_epoch")}
     flat |= {f"params.{name}": value for name, value in method["params"].items()}
-    if trial.twin:
-        twin = trials.get(trial.twin)
-        flat["twin"] = _detail(twin, trials) if twin else trial.twin
+    if values["twin"]:
+        twin = by_key.get(values["twin"])
+        flat["twin"] = _detail(twin, by_key) if twin else values["twin"]
     return flat
-
-
-def _row(detail: dict[str, Any], items: list[Item], problems: list[str]) -> Row:
-    by_seed: dict[int, Entry] = {}
-    for item in items:
-        if isinstance(item, Entry):
-            seed = item.record.trial.seed
-            if seed in by_seed:
-                problems.append(f"{item.path} and {by_seed[seed].path} are one row and one seed: the second is used")
-            else:
-                by_seed[seed] = item
-    entries = [by_seed[seed] for seed in sorted(by_seed)]
-    unfinished = sorted((i for i in items if isinstance(i, Unfinished)), key=lambda u: u.trial.seed)
-    unfinished = [u for u in unfinished if u.trial.seed not in by_seed]
-    row = Row(detail["method"], detail["method"], detail, entries, unfinished, detail["method"] == DENSE)
-    row.keep_macs = detail["keep_macs"]
-    records = [entry.record for entry in entries]
-    dense = [record.result if row.is_dense else record.dense for record in records]
-    before = [r.spent_dense if r.starts_from == "pretrained" and not row.is_dense else None for r in records]
-    # What weights from elsewhere have cost is not known, so nothing is said of the whole.
-    trained_here = [r.trial.dense is None or r.trial.dense.recipe is not None for r in records]
-    known = [
-        (here and (b is not None or row.is_dense)) or (r.starts_from == "scratch" and not row.is_dense)
-        for r, b, here in zip(records, before, trained_here, strict=True)
-    ]
-    row.starts_from = "/".join(sorted({r.starts_from for r in records}))
-    row.top1 = stat(r.result.top1 for r in records)
-    row.top5 = stat(r.result.top5 for r in records)
-    row.cut_top1 = stat(r.cut_top1 for r in records)
-    row.best_top1 = stat(r.best_top1 for r in records)
-    row.macs = stat(r.result.macs for r in records)
-    row.fvcore_total = stat(r.result.fvcore_total for r in records)
-    row.params = stat(r.result.params for r in records)
-    pairs = [(r.result, d) for r, d in zip(records, dense, strict=True) if d is not None]
-    row.macs_cut = stat(100 * (1 - a.macs / d.macs) for a, d in pairs if d.macs)
-    row.params_cut = stat(100 * (1 - a.params / d.params) for a, d in pairs if d.params)
-    row.change = None if row.is_dense else stat(a.top1 - d.top1 for a, d in pairs)
-    row.epochs = stat(r.spent.epochs for r in records)
-    row.training_macs = stat(r.spent.macs for r in records)
-    row.seconds = stat(r.spent.seconds for r in records)
-    if known and all(known):
-        row.epochs_in_all = stat(r.spent.epochs + (b.epochs if b else 0) for r, b in zip(records, before, strict=True))
-        row.training_macs_in_all = stat(
-            r.spent.macs + (b.macs if b else 0) for r, b in zip(records, before, strict=True)
-        )
-    row.off_target = any(r.off_target is not None and abs(r.off_target) > OFF_TARGET + 1e-9 for r in records)
-    row.point = _point(row)
-    return row
-
-
-def _point(row: Row) -> str:
-    if row.is_dense:
-        return "dense"
-    if row.keep_macs is not None:
-        return f"{100 * row.keep_macs:g} %"
-    if row.macs_cut is not None:
-        return f"{100 - row.macs_cut.mean:.0f} %"
-    return f"{row.macs.mean / 1e6:.1f} M" if row.macs else "own widths"
-
-
-def _label(rows: list[Row]) -> None:
-    """A method's name, and of its values those that tell its rows apart."""
-    by_method: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_method[row.method].append(row)
-    for group in by_method.values():
-        names = {name for row in group for name in row.detail} - {"keep_macs", "method", "twin"}
-        varying = [n for n in sorted(names) if len({json.dumps(row.detail.get(n), default=str) for row in group}) > 1]
-        for row in group:
-            twin = row.detail.get("twin")
-            of = [f"of={twin['method'] if isinstance(twin, dict) else twin}"] if twin else []
-            hidden = "params.of" if twin else ""
-            shown = of + [
-                f"{n.removeprefix('params.')}={_value(row.detail[n])}"
-                for n in varying
-                if n in row.detail and n != hidden
-            ]
-            row.label = plain(f"{row.method} ({', '.join(shown)})" if shown else row.method)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _mark_and_rank(rows: list[Row]) -> None:
-    points: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.top1 is not None and not row.is_dense:
-            points[row.point].append(row)
-    for group in points.values():
-        scores = [{e.record.trial.seed: e.record.result.top1 for e in row.entries} for row in group]
-        for row, rank in zip(group, ranks(scores), strict=True):
-            row.rank = rank
-        # Marked as printed, so that two equal numbers in the table carry the same mark.
-        means = sorted({round(row.top1.mean, 2) for row in group if row.top1}, reverse=True)
-        for row in group if len(group) > 1 else ():
-            place = means.index(round(row.top1.mean, 2)) if row.top1 else 2
-            row.mark = ("best", "second", "")[min(place, 2)]
-
-
-def _order(row: Row) -> tuple[Any, ...]:
-    kept = 100 * row.keep_macs if row.keep_macs is not None else 100 - row.macs_cut.mean if row.macs_cut else -1.0
-    return (not row.is_dense, -round(kept), row.point, row.top1 is None, -row.top1.mean if row.top1 else 0.0, row.label)

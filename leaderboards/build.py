@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from bench.record import RecordError
-from leaderboards.boards import boards
-from leaderboards.results import Folders, Results, check_publishable, read
+from leaderboards.boards import Board, boards
+from leaderboards.results import Folders, Results, check_publishable, read, without_collector
 from leaderboards.tables import csv_table, flat_rows, latex, markdown, terminal
 
 
@@ -57,9 +57,13 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
 
 def render(results: Results, out: Path) -> dict[str, str]:
     """File name -> content, for a report that is to lie in `out`."""
+    with without_collector():
+        return _render(boards(results), out)
+
+
+def _render(found: list[Board], out: Path) -> dict[str, str]:
     from leaderboards.page import page  # jinja2 is not needed by the table in the terminal
 
-    found = boards(results)
     return {
         "table.md": "\n".join(markdown(board) for board in found),
         "table-compact.md": "\n".join(markdown(board, "compact") for board in found),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.spec import Recipe, Trial
-from leaderboards.boards import OFF_TARGET, Board, Row
+from leaderboards.boards import Board
+from leaderboards.rows import OFF_TARGET, Row
 from leaderboards.stats import ALPHA, MIN_SEEDS, Stat
 
 Form = Literal["compact", "usual", "long"]

@@ -11,10 +11,11 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from leaderboards.boards import Board, Row
+from leaderboards.boards import Board
 from leaderboards.columns import COLUMNS, Column, columns, notes, number, title
 from leaderboards.escape import plain
 from leaderboards.plot import accuracy_against_macs, shape, styles
+from leaderboards.rows import Row
 
 
 def page(boards: list[Board], out: Path) -> str:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from html import escape
 
-from leaderboards.boards import Board, Row
+from leaderboards.boards import Board
 from leaderboards.columns import number, spread
+from leaderboards.rows import Row
 
 # Okabe and Ito's palette, without its yellow, which white paper swallows; black follows the text colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "currentColor")

@@ -7,9 +7,10 @@ import io
 import textwrap
 from collections.abc import Iterable
 
-from leaderboards.boards import Board, Row
+from leaderboards.boards import Board
 from leaderboards.columns import Form, columns, notes, title
 from leaderboards.escape import escape_latex, escape_markdown, plain
+from leaderboards.rows import Row
 from leaderboards.stats import Stat
 
 

@@ -9,9 +9,10 @@ from records import machine, make_record, make_trial, save, save_failure, save_p
 
 from bench.record import Record, Spent
 from bench.spec import DENSE, DataSpec, DenseSpec, Recipe, Trial, WeightsSpec
-from leaderboards.boards import Board, Row, boards
+from leaderboards.boards import Board, boards
 from leaderboards.columns import COLUMNS, notes, number, spread, title
 from leaderboards.results import read
+from leaderboards.rows import Row
 from leaderboards.stats import Stat
 
 

@@ -1,0 +1,177 @@
+"""One row of a table: a method with its hyper-parameters at one operating point, over its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.spec import DENSE
+from leaderboards.escape import plain
+from leaderboards.results import Entry, Unfinished
+from leaderboards.stats import Stat, ranks, stat
+
+OFF_TARGET = 1.0
+"""Percentage points of dense MACs beyond which a row is marked."""
+
+
+@dataclass
+class Row:
+    """One method at one operating point, over its seeds. Accuracies in percent, reductions in percent of dense."""
+
+    method: str
+    label: str
+    detail: dict[str, Any]
+    """All fields of the trial that the seeds share, flattened: hyper-parameters, recipe, precision and so on."""
+    entries: list[Entry]
+    unfinished: list[Unfinished]
+    is_dense: bool
+    starts_from: str = ""
+    keep_macs: float | None = None
+    point: str = ""
+    """The operating point, such as `50 %`; rows are ranked among those that share it."""
+    top1: Stat | None = None
+    top5: Stat | None = None
+    change: Stat | None = None
+    cut_top1: Stat | None = None
+    best_top1: Stat | None = None
+    macs: Stat | None = None
+    macs_cut: Stat | None = None
+    fvcore_total: Stat | None = None
+    params: Stat | None = None
+    params_cut: Stat | None = None
+    epochs: Stat | None = None
+    epochs_in_all: Stat | None = None
+    training_macs: Stat | None = None
+    training_macs_in_all: Stat | None = None
+    seconds: Stat | None = None
+    off_target: bool = False
+    rank: int | None = None
+    mark: str = ""
+    """`best` or `second` top-1 of its operating point."""
+
+    @property
+    def failed(self) -> int:
+        return sum(u.state != "missing" for u in self.unfinished)
+
+    @property
+    def missing(self) -> int:
+        return sum(u.state == "missing" for u in self.unfinished)
+
+    @property
+    def n(self) -> int:
+        return len(self.entries)
+
+
+def make_row(detail: dict[str, Any], items: Iterable[Entry | Unfinished], problems: list[str]) -> Row:
+    """The figures of one row. Names in `problems` two records that would be the same seed of it."""
+    items = list(items)
+    by_seed: dict[int, Entry] = {}
+    for item in items:
+        if isinstance(item, Entry):
+            seed = item.record.trial.seed
+            if seed in by_seed:
+                problems.append(f"{item.path} and {by_seed[seed].path} are one row and one seed: the second is used")
+            else:
+                by_seed[seed] = item
+    entries = [by_seed[seed] for seed in sorted(by_seed)]
+    unfinished = sorted((i for i in items if isinstance(i, Unfinished)), key=lambda u: u.trial.seed)
+    unfinished = [u for u in unfinished if u.trial.seed not in by_seed]
+    row = Row(detail["method"], detail["method"], detail, entries, unfinished, detail["method"] == DENSE)
+    row.keep_macs = detail["keep_macs"]
+    records = [entry.record for entry in entries]
+    dense = [record.result if row.is_dense else record.dense for record in records]
+    before = [r.spent_dense if r.starts_from == "pretrained" and not row.is_dense else None for r in records]
+    # What weights from elsewhere have cost is not known, so nothing is said of the whole.
+    trained_here = [r.trial.dense is None or r.trial.dense.recipe is not None for r in records]
+    known = [
+        (here and (b is not None or row.is_dense)) or (r.starts_from == "scratch" and not row.is_dense)
+        for r, b, here in zip(records, before, trained_here, strict=True)
+    ]
+    row.starts_from = "/".join(sorted({r.starts_from for r in records}))
+    row.top1 = stat(r.result.top1 for r in records)
+    row.top5 = stat(r.result.top5 for r in records)
+    row.cut_top1 = stat(r.cut_top1 for r in records)
+    row.best_top1 = stat(r.best_top1 for r in records)
+    row.macs = stat(r.result.macs for r in records)
+    row.fvcore_total = stat(r.result.fvcore_total for r in records)
+    row.params = stat(r.result.params for r in records)
+    pairs = [(r.result, d) for r, d in zip(records, dense, strict=True) if d is not None]
+    row.macs_cut = stat(100 * (1 - a.macs / d.macs) for a, d in pairs if d.macs)
+    row.params_cut = stat(100 * (1 - a.params / d.params) for a, d in pairs if d.params)
+    row.change = None if row.is_dense else stat(a.top1 - d.top1 for a, d in pairs)
+    row.epochs = stat(r.spent.epochs for r in records)
+    row.training_macs = stat(r.spent.macs for r in records)
+    row.seconds = stat(r.spent.seconds for r in records)
+    if known and all(known):
+        row.epochs_in_all = stat(r.spent.epochs + (b.epochs if b else 0) for r, b in zip(records, before, strict=True))
+        row.training_macs_in_all = stat(
+            r.spent.macs + (b.macs if b else 0) for r, b in zip(records, before, strict=True)
+        )
+    row.off_target = any(r.off_target is not None and abs(r.off_target) > OFF_TARGET + 1e-9 for r in records)
+    row.point = _point(row)
+    return row
+
+
+def _point(row: Row) -> str:
+    if row.is_dense:
+        return "dense"
+    if row.keep_macs is not None:
+        return f"{100 * row.keep_macs:g} %"
+    if row.macs_cut is not None:
+        return f"{100 - row.macs_cut.mean:.0f} %"
+    return f"{row.macs.mean / 1e6:.1f} M" if row.macs else "own widths"
+
+
+def label(rows: list[Row]) -> None:
+    """A method's name, and of its values those that tell its rows apart."""
+    by_method: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_method[row.method].append(row)
+    for group in by_method.values():
+        if len(group) == 1 and "twin" not in group[0].detail:
+            group[0].label = plain(group[0].method)
+            continue
+        names = {name for row in group for name in row.detail} - {"keep_macs", "method", "twin"}
+        varying = [n for n in sorted(names) if len({json.dumps(row.detail.get(n), default=str) for row in group}) > 1]
+        for row in group:
+            twin = row.detail.get("twin")
+            of = [f"of={twin['method'] if isinstance(twin, dict) else twin}"] if twin else []
+            hidden = "params.of" if twin else ""
+            shown = of + [
+                f"{n.removeprefix('params.')}={_value(row.detail[n])}"
+                for n in varying
+                if n in row.detail and n != hidden
+            ]
+            row.label = plain(f"{row.method} ({', '.join(shown)})" if shown else row.method)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def mark_and_rank(rows: list[Row]) -> None:
+    """Best, second best and rank among the rows of each operating point."""
+    points: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.top1 is not None and not row.is_dense:
+            points[row.point].append(row)
+    for group in points.values():
+        scores = [{e.record.trial.seed: e.record.result.top1 for e in row.entries} for row in group]
+        for row, rank in zip(group, ranks(scores), strict=True):
+            row.rank = rank
+        # Marked as printed, so that two equal numbers in the table carry the same mark.
+        means = sorted({round(row.top1.mean, 2) for row in group if row.top1}, reverse=True)
+        for row in group if len(group) > 1 else ():
+            place = means.index(round(row.top1.mean, 2)) if row.top1 else 2
+            row.mark = ("best", "second", "")[min(place, 2)]
+
+
+def order(row: Row) -> tuple[Any, ...]:
+    """Sorts rows: the dense network first, then by operating point and top-1."""
+    kept = 100 * row.keep_macs if row.keep_macs is not None else 100 - row.macs_cut.mean if row.macs_cut else -1.0
+    return (not row.is_dense, -round(kept), row.point, row.top1 is None, -row.top1.mean if row.top1 else 0.0, row.label)
