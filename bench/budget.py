@@ -128,7 +128,9 @@ def _check(name: str, score: Tensor, groups: Mapping[str, Group]) -> None:
     if name not in groups:
         raise MethodError(f"scores for {name}, but the groups are {', '.join(groups)}")
     if score.shape != (groups[name].size,):
-        raise MethodError(f"scores of {name} have the shape {tuple(score.shape)}, the group has {groups[name].size} units")
+        raise MethodError(
+            f"scores of {name} have the shape {tuple(score.shape)}, the group has {groups[name].size} units"
+        )
     if score.isnan().any():
         raise MethodError(f"scores of {name} are not numbers (NaN)")
 

@@ -73,7 +73,12 @@ def _cut(part: Part, kept: Tensor) -> None:
 
 def _check_ids(name: str, kept: Tensor, coupling: Coupling) -> None:
     least, size = coupling.least, coupling.size
-    if kept.dim() != 1 or kept.dtype != torch.int64 or not ((kept >= 0) & (kept < size)).all() or (kept.diff() <= 0).any():
+    if (
+        kept.dim() != 1
+        or kept.dtype != torch.int64
+        or not ((kept >= 0) & (kept < size)).all()
+        or (kept.diff() <= 0).any()
+    ):
         raise MethodError(f"the units to keep of group {name} must be sorted ids (int64) from 0 to {size - 1}")
     if len(kept) < least:
         raise MethodError(f"group {name} would keep {len(kept)} of its {size} units: at least {least} must stay")

@@ -49,8 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
         address=arguments.address,
         retry_failed=arguments.retry_failed,
     )
-    problems = _publish([out], out / "report", mirror=wanted)
-    print(f"records: {out / 'trials'}\n{summary}")
+    problems = _publish([out], out / "report", mirror=wanted if summary.trained else None)
+    print(f"records: {out / 'trials'}; logs: `prunebench logs KEY`; W&B: {out / 'wandb'}")
+    print(f"{len(summary.done)} trials done ({summary.trained} now), {len(summary.failed)} failed, ", end="")
+    print(f"{len(summary.blocked)} blocked, in {summary.seconds:.0f} s")
     return 1 if summary.failed or summary.blocked or problems else 0
 
 
@@ -103,7 +105,7 @@ def fetch(arguments: argparse.Namespace) -> None:
     """Bring a data set to this machine and check it."""
     from bench.data.fetch import fetch as bring
 
-    print(f"{arguments.dataset}: {bring(arguments.dataset, source=arguments.source)}")
+    bring(arguments.dataset, source=arguments.source)
 
 
 def _publish(folders: list[Path], out: Path, mirror: Any = None) -> list[str]:
@@ -116,8 +118,9 @@ def _publish(folders: list[Path], out: Path, mirror: Any = None) -> list[str]:
     print("written: " + " ".join(map(str, paths)))
     if mirror is not None:
         from bench import launch
+        from leaderboards.build import rows
 
-        launch.mirror_report(mirror, leaderboards.rows(folders), out)
+        launch.mirror_report(mirror, rows(folders), out)
     for problem in problems:
         print(f"prunebench: {problem}", file=sys.stderr)
     return problems

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch_pruning as tp
@@ -110,8 +110,12 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
     covered = outputs.union(part.module for coupling in couplings for part in coupling.parts if part.makes)
     for module, name in names.items():
         if isinstance(module, _ConvNd) and module not in covered:
-            reason = refused.get(module, "not in its graph" if module in calls else "no part of the forward pass in eval mode")
-            raise MethodError(f"{type(model).__name__} cannot be pruned: the filters of {name} are in no group: {reason}")
+            reason = refused.get(
+                module, "not in its graph" if module in calls else "no part of the forward pass in eval mode"
+            )
+            raise MethodError(
+                f"{type(model).__name__} cannot be pruned: the filters of {name} are in no group: {reason}"
+            )
     if not couplings:
         raise MethodError(f"{type(model).__name__} cannot be pruned: it has no filters but those of its outputs")
     return sorted(couplings, key=lambda coupling: calls[coupling.first.module])
@@ -119,35 +123,59 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
 
 def _reaches_output(graph: tp.DependencyGraph, native: Any) -> bool:
     """Whether these channels are the network's outputs: nothing reads the node that makes or passes them on."""
-    return any(
-        not item.dep.target.outputs and graph.is_out_channel_pruning_fn(item.dep.handler) for item in native
-    )
+    return any(not item.dep.target.outputs and graph.is_out_channel_pruning_fn(item.dep.handler) for item in native)
 
 
 def _parts(graph: tp.DependencyGraph, native: Any, names: dict[nn.Module, str]) -> list[Part]:
     """The parts of one of torch-pruning's groups, its channels gathered to units. Raises _Refused."""
-    claims = []  # layer, module, side, channels and the group's own channel that each of them goes with
-    for item in native:
-        node, module = item.dep.target, item.dep.target.module
-        channels, roots = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
+    reached, links = _spread(native)
+    claims = []  # each part, and the group's own channel that each of its channels goes with
+    for (node, handler), roots in reached.items():
+        module, channels = node.module, torch.tensor(list(roots))
         if isinstance(module, nn.Parameter):
             layer, _, parameter = graph._param_to_name[module].rpartition(".")
             part = Part(layer, graph.model.get_submodule(layer), "both", channels, parameter, node.pruning_dim)
         elif isinstance(module, LAYERS):
-            part = Part(names[module], module, _side(graph, item), channels)
+            part = Part(names[module], module, _side(graph, handler), channels)
         else:
             _check_operator(node)
             continue
-        if channels.max() >= part.total:
-            raise _Refused(f"it is coupled with {part.layer}, which has other channels")
-        claims.append((part, roots))
-    units = _units(claims, len(native[0].idxs))
-    return [_by_unit(part, units[roots], int(units.max()) + 1) for part, roots in claims]
+        _check_part(part)
+        claims.append((part, torch.tensor(list(roots.values()))))
+        links += _grouped_links(part, roots)
+    unit, size = _units(len(native[0].idxs), links)
+    return [_by_unit(part, unit[roots], size) for part, roots in claims]
 
 
-def _side(graph: tp.DependencyGraph, item: Any) -> Side:
-    if graph.is_out_channel_pruning_fn(item.dep.handler):
-        return "both" if graph.is_in_channel_pruning_fn(item.dep.handler) else "out"
+def _spread(native: Any) -> tuple[dict[tuple[Any, Any], dict[int, int]], list[tuple[int, int]]]:
+    """Follow the root's channels through the graph: (node, pruning function) -> channel -> the root's channel.
+
+    Also pairs of the root's channels that meet in one channel, which torch-pruning's own groups pass over: they can
+    only go together (GhostNet adds a channel to another and to what was computed from it).
+    """
+    start = native[0]
+    reached = {(start.dep.target, start.dep.handler): {i: i for i in start.idxs}}
+    links = []
+    stack = [(start.dep.target, start.dep.handler, [_Index(i, i) for i in start.idxs])]
+    while stack:
+        node, function, indices = stack.pop()
+        for edge in node.dependencies:
+            if not edge.is_triggered_by(function):
+                continue
+            arriving = indices
+            for mapping in edge.index_mapping:
+                arriving = mapping(arriving) if mapping is not None else arriving
+            roots = reached.setdefault((edge.target, edge.handler), {})
+            links += [(roots[i.idx], i.root_idx) for i in arriving if roots.get(i.idx, i.root_idx) != i.root_idx]
+            if fresh := [i for i in arriving if i.idx not in roots]:
+                roots.update((i.idx, i.root_idx) for i in fresh)
+                stack.append((edge.target, edge.handler, fresh))
+    return {key: roots for key, roots in reached.items() if roots}, links
+
+
+def _side(graph: tp.DependencyGraph, handler: Any) -> Side:
+    if graph.is_out_channel_pruning_fn(handler):
+        return "both" if graph.is_in_channel_pruning_fn(handler) else "out"
     return "in"
 
 
@@ -162,26 +190,44 @@ def _check_operator(node: Any) -> None:
         raise _Refused("its channels are concatenated with the network's input")
 
 
-def _units(claims: list[tuple[Part, Tensor]], size: int) -> Tensor:
-    """Unit of each of the group's own channels: channels of one group of a convolution go together. (size,)"""
-    label = torch.arange(size)
-    for part, _ in claims:
-        if isinstance(part.module, nn.GroupNorm) and part.module.num_groups > 1:
-            raise _Refused(f"{part.layer} normalises channels in groups")
-        if isinstance(part.module, nn.modules.conv._ConvTransposeNd):
-            raise _Refused(f"{part.layer} is a transposed convolution")
-    grouped = [(p, roots) for p, roots in claims if isinstance(p.module, _ConvNd) and p.module.groups > 1]
-    for part, _ in grouped:
-        if part.module.in_channels != part.module.out_channels:
-            raise _Refused(f"{part.layer} is a grouped convolution with other outputs than inputs")
-    before = None
-    while before is None or not torch.equal(label, before):
-        before = label.clone()
-        for part, roots in grouped:
-            block = part.channels // (part.module.out_channels // part.module.groups)
-            lowest = torch.full((part.module.groups,), size).scatter_reduce(0, block, label[roots], "amin")
-            label[roots] = lowest[block]
-    return label.unique(return_inverse=True)[1]
+def _check_part(part: Part) -> None:
+    """Refuse layers that cannot lose single channels."""
+    module = part.module
+    if part.channels.max() >= part.total:
+        raise _Refused(f"it is coupled with {part.layer}, which has other channels")
+    if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+        raise _Refused(f"{part.layer} normalises channels in groups")
+    if isinstance(module, _ConvNd) and module.transposed:
+        raise _Refused(f"{part.layer} is a transposed convolution")
+    if isinstance(module, _ConvNd) and module.groups > 1 and module.in_channels != module.out_channels:
+        raise _Refused(f"{part.layer} is a grouped convolution with other outputs than inputs")
+
+
+def _grouped_links(part: Part, roots: dict[int, int]) -> list[tuple[int, int]]:
+    """Channels of one group of a convolution go together."""
+    if part.parameter or not isinstance(part.module, _ConvNd) or part.side != "both":
+        return []
+    width = part.total // part.module.groups
+    firsts = {channel: channel // width * width for channel in roots}
+    if any(first not in roots for first in firsts.values()):
+        raise _Refused(f"{part.layer} has groups of channels that only belong to it in part")
+    return [(roots[first], roots[channel]) for channel, first in firsts.items()]
+
+
+def _units(size: int, links: list[tuple[int, int]]) -> tuple[Tensor, int]:
+    """Unit of each of the root's channels, (size,), and how many units there are. Linked channels share one."""
+    lowest = list(range(size))
+
+    def find(channel: int) -> int:
+        while lowest[channel] != channel:
+            channel = lowest[channel]
+        return channel
+
+    for one, other in links:
+        low, high = sorted((find(one), find(other)))
+        lowest[high] = low
+    found, unit = torch.tensor([find(channel) for channel in range(size)]).unique(return_inverse=True)
+    return unit, len(found)
 
 
 def _by_unit(part: Part, unit: Tensor, size: int) -> Part:
@@ -191,8 +237,6 @@ def _by_unit(part: Part, unit: Tensor, size: int) -> Part:
         raise _Refused(f"{part.layer} does not hold the same number of channels of each unit")
     order = torch.argsort(unit * part.total + part.channels)
     rows = part.channels[order].view(size, per_unit)
-    if part.side == "both" and isinstance(part.module, _ConvNd) and per_unit % (part.total // part.module.groups):
-        raise _Refused(f"{part.layer} has groups of channels that only belong to it in part")
     return replace(part, channels=rows)
 
 
@@ -204,6 +248,13 @@ def _take(taken: dict[tuple[str, str, bool], Tensor], parts: list[Part]) -> None
         if mask[part.channels].any():
             raise _Refused(f"{part.layer} shares channels with another group")
         mask[part.channels] = True
+
+
+class _Index(NamedTuple):
+    """A channel of some layer and the root's channel that it goes with; what torch-pruning's mappings read."""
+
+    idx: int
+    root_idx: int
 
 
 class _Graph(tp.DependencyGraph):

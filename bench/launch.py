@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry, suite
+from bench.board import Status, Summary
 from bench.record import write_json
-from bench.schedule import Status, Summary, run_trials
+from bench.schedule import run_trials
 from bench.spec import DENSE, Trial
 
 
@@ -39,14 +40,17 @@ def run_suite(
     chosen = choose(trials, only)
     out = out or Path("runs") / wanted.name
     _write_plan(out, wanted, path, trials)
-    tracker = Tracker(wanted.tracking.project, wanted.tracking.mode, group=wanted.name, folder=out)
-    with Progress(chosen) as progress:
+    tracking = wanted.tracking
+    with (
+        Progress() as progress,
+        Tracker(tracking.project, tracking.mode, group=wanted.name, folder=out) as tracker,
+    ):
 
         def watch(status: Status) -> None:
             progress.show(status)
-            tracker.poll(chosen, out)
+            tracker.update(status)
 
-        summary = run_trials(
+        return run_trials(
             chosen,
             out,
             suite=wanted.name,
@@ -56,8 +60,6 @@ def run_suite(
             retry_failed=retry_failed,
             watch=watch,
         )
-    tracker.close()
-    return summary
 
 
 def choose(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:
@@ -101,9 +103,9 @@ def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Pat
     """The leaderboard as a table of a W&B report run."""
     from bench.track import Tracker
 
-    tracker = Tracker(wanted.tracking.project, wanted.tracking.mode, group=wanted.name, folder=page.parent)
-    tracker.report(list(rows), page)
-    tracker.close()
+    tracking = wanted.tracking
+    with Tracker(tracking.project, tracking.mode, group=wanted.name, folder=page.parent) as tracker:
+        tracker.report(list(rows), page)
 
 
 def _trials(wanted: suite.Suite, seeds: Sequence[int] | None) -> list[Trial]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bench import backbones, data, registry, suitefile, weights
+from bench.errors import UserError
 from bench.method import Method
 from bench.schedule import Resources
 from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, Trial
@@ -147,6 +148,11 @@ def _recipe(suite: Suite, method: type[Method]) -> Recipe:
 
 def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
     """What one value alone does not show."""
+    for backbone in suite.backbone:
+        try:
+            backbones.create(backbone, num_classes=10)
+        except UserError as error:
+            raise file.error(("backbone",), str(error)) from error
     written = [spec.name for spec in suite.methods]
     for spec in suite.methods:
         cls, place = registry.methods()[spec.name], ("methods", file.method_index(spec.name))

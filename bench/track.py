@@ -207,8 +207,13 @@ def _possible(mode: Mode, note: Callable[[str], None]) -> Mode:
     except ModuleNotFoundError:
         note("wandb is not installed: tracking is off (pip install wandb)")
         return "disabled"
-    if mode == "online" and not wandb.api.api_key:
-        note("W&B has no API key: tracking is offline (run `wandb login`, or set WANDB_API_KEY)")
+    if mode == "online":
+        try:
+            if wandb.login(prompt=False):
+                return mode
+            note("W&B has no API key: tracking is offline (run `wandb login`, or set WANDB_API_KEY)")
+        except wandb.Error as error:
+            note(f"W&B does not answer ({_line(error)}): tracking is offline, send it later with `wandb sync`")
         return "offline"
     return mode
 

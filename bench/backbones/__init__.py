@@ -14,10 +14,15 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from bench.backbones import googlenet, resnet, vgg
+from bench.errors import UserError
 from bench.spec import BackboneSpec
 
 GROUP = "prunebench.backbones"
 OWN = [*resnet.default_cfgs, *vgg.default_cfgs, *googlenet.default_cfgs]
+
+
+class BackboneError(UserError, ValueError):
+    """A backbone cannot be had as asked; the message is one line."""
 
 
 def names() -> list[str]:
@@ -38,23 +43,23 @@ def create(
 
     `pretrained`: timm's weights, by default or by tag ("a1_in1k"). `image_size` (pixels) reaches models of a fixed
     input size. One keyword is handled here: `stem: cifar` gives a timm ResNet a 3x3 stem of stride 1 without max-pool,
-    for images of 64 pixels or less. Raises ValueError, in one line, for an unknown name, keyword or value.
+    for images of 64 pixels or less. Raises BackboneError, in one line, for an unknown name, keyword or value.
     """
     _load_plugins()
     name, kwargs = spec.name, dict(spec.kwargs)
     if not timm.is_model(name):
-        raise ValueError(f"unknown backbone '{name}'; did you mean {', '.join(_nearest(name))}?")
+        raise BackboneError(f"unknown backbone '{name}'; did you mean {', '.join(_nearest(name))}?")
     if taken := sorted({"num_classes", "in_chans", "pretrained", "checkpoint_path"} & kwargs.keys()):
-        raise ValueError(f"backbone {name}: leave {', '.join(taken)} out, the trial's data set and weights decide that")
+        raise BackboneError(f"backbone {name}: leave {', '.join(taken)} out, the trial's data set and weights decide that")
     stem = kwargs.pop("stem", None)
     if stem not in (None, "cifar"):
-        raise ValueError(f"backbone {name}: stem must be 'cifar' or left out, not {stem!r}")
+        raise BackboneError(f"backbone {name}: stem must be 'cifar' or left out, not {stem!r}")
     if stem and pretrained:
-        raise ValueError(f"backbone {name}: stem 'cifar' would throw the trained stem away; drop stem or pretrained")
+        raise BackboneError(f"backbone {name}: stem 'cifar' would throw the trained stem away; drop stem or pretrained")
     if isinstance(pretrained, str):
         name = f"{name.split('.')[0]}.{pretrained}"
     if pretrained and not timm.is_model_pretrained(name):
-        raise ValueError(f"backbone {name}: timm has no trained weights for it; train it or name a file of weights")
+        raise BackboneError(f"backbone {name}: timm has no trained weights for it; train it or name a file of weights")
     if image_size is not None and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):
         kwargs.setdefault("img_size", image_size)
     try:
@@ -63,10 +68,10 @@ def create(
         )
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"backbone {name} cannot be built with {kwargs}: {reason}") from error
+        raise BackboneError(f"backbone {name} cannot be built with {kwargs}: {reason}") from error
     if stem:
         if not isinstance(model, ResNet) or not isinstance(model.conv1, nn.Conv2d):
-            raise ValueError(f"backbone {name}: stem 'cifar' is for timm ResNets whose stem is one convolution")
+            raise BackboneError(f"backbone {name}: stem 'cifar' is for timm ResNets whose stem is one convolution")
         model.conv1 = nn.Conv2d(in_chans, model.conv1.out_channels, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's own
         model.maxpool = nn.Identity()
@@ -86,4 +91,4 @@ def _load_plugins() -> None:
         try:
             plugin.load()
         except Exception as error:
-            raise ValueError(f"backbone plugin {plugin.name} ({plugin.value}) cannot be imported: {error}") from error
+            raise BackboneError(f"backbone plugin {plugin.name} ({plugin.value}) cannot be imported: {error}") from error

@@ -14,6 +14,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bench.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -33,7 +35,7 @@ _BUILT_IN = {
 _SUBSET_SEED = 0
 
 
-class DataError(Exception):
+class DataError(UserError):
     """A data set cannot be used as asked; the message is one line that says how to mend it."""
 
 
@@ -86,13 +88,13 @@ def load(
     """Load a data set onto a device.
 
     `seed` chooses the hold-out alone. `mean` and `std` replace the data set's own. `workers`: processes that decode
-    images, where there is something to decode. Raises ValueError for an unknown name, DataError for one that is not
-    on this machine or cannot be cut as the spec asks.
+    images, where there is something to decode. Raises DataError for an unknown name, for one that is not on this
+    machine and for one that cannot be cut as the spec asks.
     """
     plugins = _plugins()
     if spec.name not in plugins:
         near = difflib.get_close_matches(spec.name, plugins, n=1, cutoff=0)
-        raise ValueError(f"no data set is named {spec.name}: did you mean {near[0]}? (all: {', '.join(names())})")
+        raise DataError(f"no data set is named {spec.name}: did you mean {near[0]}? (all: {', '.join(names())})")
     return plugins[spec.name].load()(spec, seed=seed, device=device, mean=mean, std=std, workers=workers)
 
 
