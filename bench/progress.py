@@ -26,7 +26,7 @@ class Progress:
         self.stream = stream or sys.stdout
         self.clock = clock
         self.states: dict[str, tuple[str, int]] = {}
-        self.spoke = 0.0
+        self.spoke = clock()
         self.live: Any = None
 
     def __enter__(self) -> Self:
@@ -52,7 +52,7 @@ class Progress:
             for trial in status.among("running"):
                 self._say(f"running  {trial.trial.label}: {doing(trial)}")
             if (left := eta(status)) is not None:
-                self._say(f"{counts(status)}; about {clock(left)} left")
+                self._say(f"{counts(status)}; about {duration(left)} left")
 
     def _changes(self, status: Status) -> None:
         first = not self.states
@@ -63,10 +63,9 @@ class Progress:
             known = trial.key in self.states
             self.states[trial.key] = now
             if trial.state == "running" and not self.live:
-                self.spoke = self.spoke or self.clock()
                 self._say(f"started  {trial.trial.label} ({trial.key})")
             elif trial.state == "done" and known:
-                self._say(f"done     {trial.trial.label}: {_top1(trial)}in {clock(trial.seconds)}; {counts(status)}")
+                self._say(f"done     {trial.trial.label}: {_top1(trial)}in {duration(trial.seconds)}; {counts(status)}")
             elif trial.state in ("failed", "blocked"):
                 self._say(f"{trial.state:<8} {trial.trial.label} ({trial.key}): {trial.reason}")
             elif trial.state == "waiting" and trial.tries:
@@ -94,7 +93,7 @@ def doing(trial: TrialStatus) -> str:
     if now.get("epochs"):
         parts.append(f"epoch {now['epoch']:.1f}/{now['epochs']:g}")
     if now.get("images_per_s"):
-        parts += [f"{now['images_per_s']:.0f} images/s", f"ETA {clock(now['eta_s'])}"]
+        parts += [f"{now['images_per_s']:.0f} images/s", f"ETA {duration(now['eta_s'])}"]
     return ", ".join(parts)
 
 
@@ -111,7 +110,7 @@ def eta(status: Status) -> float | None:
     return max([work / len(active), *left])
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Such as 0:07, 12:40 or 3:02:10."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
@@ -136,7 +135,7 @@ def _table(status: Status) -> RenderableType:
         )
         rows.add_row(trial.trial.label, share, doing(trial))
     left = eta(status)
-    foot = f"{counts(status)}; {clock(status.seconds)} so far" + (
-        f", about {clock(left)} left" if left is not None else ""
+    foot = f"{counts(status)}; {duration(status.seconds)} so far" + (
+        f", about {duration(left)} left" if left is not None else ""
     )
     return Group(rows, foot)

@@ -75,7 +75,7 @@ class Tracker:
         """Finish what is open: trials that were interrupted get their run again when they go on."""
         runs, self._runs = self._runs, {}
         for run, _ in runs.values():
-            self._safely(partial(run.finish, exit_code=1))
+            self._finishing.submit(self._safely, partial(run.finish, exit_code=1))
         self._finishing.shutdown(wait=True)
 
     def _safely(self, action: Callable[[], None]) -> None:
