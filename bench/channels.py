@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +58,21 @@ def shrink(model: nn.Module, example: Tensor, keep: Keep) -> nn.Module:
     return model
 
 
-def _role(part: Part) -> str:
+def check(model: nn.Module, example: Tensor) -> None:
+    """Cut a copy of a plain network in half, to learn before any training whether it can be pruned at all.
+
+    Raises MethodError where `groups` or `shrink` do.
+    """
+    halves = {group.name: torch.arange(max(group.floor, group.size // 2)) for group in groups(model, example)}
+    shrink(copy.deepcopy(model), example, halves)
+
+
+def _role(part: Part) -> Literal["filters", "inputs", "norm"] | None:
     if part.makes:
         return "filters"
     if part.side == "in" and isinstance(part.module, nn.Conv2d | nn.Linear):
         return "inputs"
-    return "norm" if isinstance(part.module, NORMS) else ""
+    return "norm" if isinstance(part.module, NORMS) and not part.parameter else None
 
 
 def _cut(part: Part, kept: Tensor) -> None:

@@ -1,24 +1,20 @@
-"""Which channels of a network can only be removed together, found by torch-pruning's dependency graph.
+"""Which channels of a network can only be removed together: from torch-pruning's graph to units that can be cut.
 
-Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023. The graph is theirs; grouped convolutions and
-shortcut A are added here, and what the graph would get wrong without a word is refused.
+What the graph would get wrong without a word is refused here.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE
 
 from bench.backbones.resnet import PadShortcut
+from bench.graph import build, spread
 from bench.layers import NORMS, Side, channel_count
 from bench.method import MethodError
 
@@ -82,12 +78,8 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
     `example`: (1, C, H, W) on the model's device. Raises MethodError, naming the layer, where a convolution that takes
     part in the forward pass is in no coupling: pruning would silently pass it by.
     """
-    calls: dict[nn.Module, int] = {}
-    graph = _Graph()
     try:
-        with _traceable(model, calls):
-            graph.build_dependency(model, (example,), customized_pruners={PadShortcut: _PadPruner()}, verbose=False)
-            found = list(graph.get_all_groups(root_module_types=(_ConvNd, nn.Linear)))
+        graph, found, calls = build(model, example)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MethodError(f"{type(model).__name__} cannot be pruned: its graph cannot be traced ({reason})") from error
@@ -105,8 +97,8 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
             parts = sorted(_parts(graph, native, names), key=lambda part: calls[part.module])
             _take(taken, parts)
             couplings.append(Coupling(len(parts[0].channels), tuple(parts), native))
-        except _Refused as reason:
-            refused.update(dict.fromkeys(makers, str(reason)))
+        except _Refused as refusal:
+            refused.update(dict.fromkeys(makers, str(refusal)))
     covered = outputs.union(part.module for coupling in couplings for part in coupling.parts if part.makes)
     for module, name in names.items():
         if isinstance(module, _ConvNd) and module not in covered:
@@ -121,14 +113,14 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
     return sorted(couplings, key=lambda coupling: calls[coupling.first.module])
 
 
-def _reaches_output(graph: tp.DependencyGraph, native: Any) -> bool:
+def _reaches_output(graph: Any, native: Any) -> bool:
     """Whether these channels are the network's outputs: nothing reads the node that makes or passes them on."""
     return any(not item.dep.target.outputs and graph.is_out_channel_pruning_fn(item.dep.handler) for item in native)
 
 
-def _parts(graph: tp.DependencyGraph, native: Any, names: dict[nn.Module, str]) -> list[Part]:
+def _parts(graph: Any, native: Any, names: dict[nn.Module, str]) -> list[Part]:
     """The parts of one of torch-pruning's groups, its channels gathered to units. Raises _Refused."""
-    reached, links = _spread(native)
+    reached, links = spread(native)
     claims = []  # each part, and the group's own channel that each of its channels goes with
     for (node, handler), roots in reached.items():
         module, channels = node.module, torch.tensor(list(roots))
@@ -147,33 +139,7 @@ def _parts(graph: tp.DependencyGraph, native: Any, names: dict[nn.Module, str]) 
     return [_by_unit(part, unit[roots], size) for part, roots in claims]
 
 
-def _spread(native: Any) -> tuple[dict[tuple[Any, Any], dict[int, int]], list[tuple[int, int]]]:
-    """Follow the root's channels through the graph: (node, pruning function) -> channel -> the root's channel.
-
-    Also pairs of the root's channels that meet in one channel, which torch-pruning's own groups pass over: they can
-    only go together (GhostNet adds a channel to another and to what was computed from it).
-    """
-    start = native[0]
-    reached = {(start.dep.target, start.dep.handler): {i: i for i in start.idxs}}
-    links = []
-    stack = [(start.dep.target, start.dep.handler, [_Index(i, i) for i in start.idxs])]
-    while stack:
-        node, function, indices = stack.pop()
-        for edge in node.dependencies:
-            if not edge.is_triggered_by(function):
-                continue
-            arriving = indices
-            for mapping in edge.index_mapping:
-                arriving = mapping(arriving) if mapping is not None else arriving
-            roots = reached.setdefault((edge.target, edge.handler), {})
-            links += [(roots[i.idx], i.root_idx) for i in arriving if roots.get(i.idx, i.root_idx) != i.root_idx]
-            if fresh := [i for i in arriving if i.idx not in roots]:
-                roots.update((i.idx, i.root_idx) for i in fresh)
-                stack.append((edge.target, edge.handler, fresh))
-    return {key: roots for key, roots in reached.items() if roots}, links
-
-
-def _side(graph: tp.DependencyGraph, handler: Any) -> Side:
+def _side(graph: Any, handler: Any) -> Side:
     if graph.is_out_channel_pruning_fn(handler):
         return "both" if graph.is_in_channel_pruning_fn(handler) else "out"
     return "in"
@@ -182,6 +148,8 @@ def _side(graph: tp.DependencyGraph, handler: Any) -> Side:
 def _check_operator(node: Any) -> None:
     """Refuse what has the number of channels written into the network's code, or an input that the graph lacks."""
     saved = node.grad_fn
+    if isinstance(node.module, nn.Module) and any(True for _ in node.module.parameters()):
+        raise _Refused(f"it is coupled with a layer of an unsupported kind, {type(node.module).__name__}")
     if node.type in (OPTYPE.SPLIT, OPTYPE.UNBIND, OPTYPE.EXPAND):
         raise _Refused("its channels are split by fixed sizes")
     if node.type == OPTYPE.SLICE and saved._saved_dim == 1:
@@ -248,63 +216,3 @@ def _take(taken: dict[tuple[str, str, bool], Tensor], parts: list[Part]) -> None
         if mask[part.channels].any():
             raise _Refused(f"{part.layer} shares channels with another group")
         mask[part.channels] = True
-
-
-class _Index(NamedTuple):
-    """A channel of some layer and the root's channel that it goes with; what torch-pruning's mappings read."""
-
-    idx: int
-    root_idx: int
-
-
-class _Graph(tp.DependencyGraph):
-    """Couples the inputs of a grouped convolution with its outputs, as for a depthwise one."""
-
-    def get_pruner_of_module(self, module: nn.Module) -> Any:
-        if isinstance(module, _ConvNd) and module.groups > 1:
-            return self.REGISTERED_PRUNERS[OPTYPE.DEPTHWISE_CONV]
-        return super().get_pruner_of_module(module)
-
-
-class _PadPruner(tp.pruner.BasePruningFunc):
-    """Shortcut A: its inputs and outputs are cut apart, since a source that goes leaves a zero channel.
-
-    The two functions only tell the graph that the sides differ; bench.layers does the cutting.
-    """
-
-    def prune_out_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:
-        raise NotImplementedError
-
-    def prune_in_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:
-        raise NotImplementedError
-
-    def get_out_channels(self, layer: PadShortcut) -> int:
-        return channel_count(layer, "out")
-
-    def get_in_channels(self, layer: PadShortcut) -> int:
-        return channel_count(layer, "in")
-
-
-@contextmanager
-def _traceable(model: nn.Module, calls: dict[nn.Module, int]) -> Iterator[None]:
-    """Everything trainable and gradients on; `calls` gets the order of the forward pass. Undone afterwards."""
-    training = [module for module in model.modules() if module.training]
-    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-
-    def note(module: nn.Module, *_: object) -> None:
-        calls.setdefault(module, len(calls))
-
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-        for module in training:
-            module.training = True

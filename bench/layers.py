@@ -6,21 +6,22 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from bench.backbones.resnet import PadShortcut
 
 Side = Literal["out", "in", "both"]
-"""Which channels of a layer: "both" where each output channel belongs to an input channel (norms, grouped convolutions)."""
+"""Which channels of a layer: "both" where outputs go with inputs, as in norms and grouped convolutions."""
 
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+"""Layers with parameters per channel: batch and instance norm (_NormBase), layer norm, group norm."""
 
 WIDTHS: dict[type[nn.Module], tuple[str, ...]] = {
     _ConvNd: ("in_channels", "out_channels", "groups"),
     nn.Linear: ("in_features", "out_features"),
-    _BatchNorm: ("num_features",),
+    _NormBase: ("num_features",),
     nn.LayerNorm: ("normalized_shape",),
     nn.GroupNorm: ("num_channels",),
     nn.PReLU: ("num_parameters",),
@@ -49,7 +50,7 @@ def channel_count(module: nn.Module, side: Side) -> int:
         return module.num_channels
     if isinstance(module, nn.PReLU):
         return module.num_parameters
-    assert isinstance(module, _BatchNorm)
+    assert isinstance(module, _NormBase)
     return module.num_features
 
 
