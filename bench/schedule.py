@@ -230,6 +230,8 @@ class _Ray:
             self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
             return f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+        except self.ray.exceptions.WorkerCrashedError:
+            return "the worker process died: it was killed, ran out of memory or crashed"
         except self.ray.exceptions.RayError as error:
             return f"{type(error).__name__}: {_first_line(error)}"
         return ""
