@@ -66,17 +66,15 @@ def _state(out: Path, key: str, label: str) -> TrialState:
     if (folder / "record.json").exists():
         result = json.loads((folder / "record.json").read_text())["result"]
         return TrialState(key, label, "done", f"{result['top1']:.2f} % top-1, {result['macs'] / 1e6:.2f} M MACs")
+    failures = sorted(folder.glob("failed-*.json"), key=lambda path: int(path.stem.split("-")[1]))
     progress = folder / "progress.json"
-    if progress.exists():
+    if progress.exists() and not (failures and failures[-1].stat().st_mtime >= progress.stat().st_mtime):
         now = json.loads(progress.read_text())
         detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
         if time.time() - now["updated"] < SILENT_S:
-            return TrialState(key, label, "running", detail)
-    failures = sorted(folder.glob("failed-*.json"), key=lambda path: int(path.stem.split("-")[1]))
+        return TrialState(key, label, "interrupted", detail)
     if failures:
         return TrialState(key, label, "failed", json.loads(failures[-1].read_text())["reason"])
-    if progress.exists():
-        return TrialState(key, label, "interrupted", detail)
     return TrialState(key, label, "waiting", "")
 
 
