@@ -181,10 +181,11 @@ class Tracker:
         import wandb
 
         artifact = wandb.Artifact(f"{kind}-{key}", type=kind)
-        if path.is_dir():
-            artifact.add_dir(str(path), policy="immutable")
-        else:
-            artifact.add_file(str(path), policy="immutable")
+        root, files = (path, sorted(path.rglob("*"))) if path.is_dir() else (path.parent, [path])
+        for file in (file.resolve() for file in files if file.is_file()):
+            # A record and a model never change, so W&B need not copy them; a page is written anew each time.
+            policy = "mutable" if kind == "leaderboard" else "immutable"
+            artifact.add_file(str(file), name=file.relative_to(root.resolve()).as_posix(), policy=policy)
         run.log_artifact(artifact)
 
     def _report(self, rows: Sequence[Mapping[str, Any]], page: Path | None) -> None:

@@ -246,7 +246,7 @@ def test_an_interrupted_trial_is_finished_as_failed_and_leaves_no_marker(tmp_pat
     assert not (folder / "tracked.json").exists()
 
 
-def test_the_leaderboard_is_a_table_of_a_report_run(tmp_path, track, notes):
+def test_the_leaderboard_is_a_table_of_a_report_run(tmp_path, track, notes, capfd):
     page = tmp_path / "report" / "index.html"
     page.parent.mkdir(parents=True)
     page.write_text("<html>")
@@ -265,7 +265,7 @@ def test_the_leaderboard_is_a_table_of_a_report_run(tmp_path, track, notes):
         tracker.report(rows, page.parent)
     (path,) = runs(tmp_path, "report-s")
     assert read(path)["artifacts"]["leaderboard-s"].manifest.contents[0].path == "index.html"
-    assert notes == []
+    assert notes == [] and capfd.readouterr() == ("", "")
 
 
 def test_online_without_a_key_or_a_network_is_offline(tmp_path, track, notes, monkeypatch):
