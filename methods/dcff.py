@@ -91,10 +91,8 @@ class DCFF(Method):
         if epochs <= 0:
             raise MethodError("dcff trains from scratch: give it epochs in the suite's recipe")
         # The middle units stay, so that zero-padded shortcuts go on joining the centres of their stages.
-        widths = self._widths(model, run, groups)
-        keep = {
-            g.name: torch.arange(widths[g.name]) + (g.size - widths[g.name]) // 2 for g in groups if g.name in widths
-        }
+        wide = self._widths(model, run, groups)
+        keep = {g.name: torch.arange(wide[g.name]) + (g.size - wide[g.name]) // 2 for g in groups if g.name in wide}
         banks = {m.layer: _bank(m.module, m.layer, groups, keep) for g in groups for m in _fused(g)}
         model = run.shrink(model, keep)
         for layer, bank in banks.items():
@@ -129,8 +127,7 @@ class DCFF(Method):
         if self.rates is not None:
             if run.budget.macs is not None:
                 run.log("dcff: rates are given, so they decide the widths, and the MACs target is left aside")
-            pairs = zip(rated(groups), self.rates, strict=True)
-            return {group.name: max(1, int(group.size * (1 - rate))) for group, rate in pairs}
+            return widths(groups, self.rates)
         scores = {group.name: torch.arange(group.size).float() for group in groups}
         return {name: len(ids) for name, ids in run.select(model, scores, scope="layer").items()}
 
@@ -183,6 +180,11 @@ def rated(groups: Iterable[Group]) -> list[Group]:
         places = list(dict.fromkeys(_leaf(group.name) for group in single))
         single.sort(key=lambda group: places.index(_leaf(group.name)))
     return single + added
+
+
+def widths(groups: Iterable[Group], rates: Iterable[float]) -> dict[str, int]:
+    """Group name -> filters kept, with one rate for each of the `rated` groups."""
+    return {group.name: max(1, int(group.size * (1 - r))) for group, r in zip(rated(groups), rates, strict=True)}
 
 
 def attach(conv: Any, weight: Tensor, bias: Tensor | None) -> None:

@@ -4,23 +4,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from digits import Net, macs, net, session
 from torch import nn
 
 from bench import MethodError, backbones, channels, cost
 from bench.spec import BackboneSpec
-from methods.dcff import DCFF, Fuse, _fused, attach, code, coded, rated
+from bench.suite import find
+from methods.dcff import DCFF, Fuse, _fused, attach, code, coded, rated, widths
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "dcff_reference.npz")
 
-# The rates of the authors' README, and the figures printed beside them: million MACs (thop), million parameters.
-VGG16 = [0.5] * 2 + [0.4] * 2 + [0.35] * 3 + [0.85] * 6
-RESNET56 = [0.7, 0.7, 0.5, 0.5, 0.5, 0.3, 0.3, 0.4, 0.8, 0.7, 0.7, 0.8, 0.8, 0.8, 0.8, 0.4, 0.2, 0.2]
-RESNET56 += [0.7, 0.3, 0.8, 0.4, 0.4, 0.7, 0.3, 0.4, 0.8, 0, 0, 0]
-RESNET50 = [0] + [0.8] * 10 + [0.7] * 6 + [0.6] * 10 + [0.4] * 6 + [0.3] * 4
-GOOGLENET = [0.0]
-for inner in [0.8] + [0.9] * 3 + [0.8] * 3 + [0.9] * 2:
-    GOOGLENET += [0, inner, 0, inner, inner, 0, 0]
+# Million MACs (thop) and million parameters that the authors print beside the rates of these suites.
+PRINTED = {
+    "dcff_cifar10_vgg16": (72.77, 1.06),
+    "dcff_cifar10_resnet56": (55.84, 0.38),
+    "dcff_cifar10_resnet110": (85.30, 0.56),
+    "dcff_cifar10_googlenet": (457.22, 2.08),
+    "dcff_imagenet_resnet50_0.96g": (960, 7.40),
+    "dcff_imagenet_resnet50_1.02g": (1020, 6.56),
+    "dcff_imagenet_resnet50_1.38g": (1380, 11.81),
+    "dcff_imagenet_resnet50_1.49g": (1490, 10.58),
+    "dcff_imagenet_resnet50_1.52g": (1520, 11.05),
+    "dcff_imagenet_resnet50_2.25g": (2250, 15.16),
+}
 
 
 def network(name, classes=10, **kwargs):
@@ -106,23 +113,21 @@ def test_gradients_reach_the_whole_bank_through_a_constant_p():
     torch.testing.assert_close(full.grad, torch.tensor([[0.5, 0.5], [0.3, 0.3], [0.2, 0.2]]))
 
 
-@pytest.mark.parametrize(
-    ("name", "rates", "macs", "params"),
-    [
-        ("cifar_vgg16", VGG16, 72.77, 1.06),
-        ("cifar_resnet56", RESNET56, 55.84, 0.38),
-        ("cifar_googlenet", GOOGLENET, 457.22, 2.08),
-        ("resnet50", RESNET50, 960, 7.40),
-    ],
-)
-def test_the_papers_widths_have_the_printed_cost(name, rates, macs, params):
-    model = network(name, 1000 if name == "resnet50" else 10)
-    example = torch.zeros(1, 3, 224, 224) if name == "resnet50" else torch.zeros(1, 3, 32, 32)
+@pytest.mark.parametrize("suite", PRINTED)
+def test_the_papers_widths_have_the_printed_cost(suite):
+    values = yaml.safe_load(find(suite).read_text())
+    spec = {"name": values["backbone"]} if isinstance(values["backbone"], str) else values["backbone"]
+    imagenet = "imagenet" in suite
+    model, example = (
+        network(**spec, classes=1000 if imagenet else 10),
+        torch.zeros(1, 3, *[224 if imagenet else 32] * 2),
+    )
+    method = DCFF(rates=tuple(values["methods"][0]["dcff"]["rates"]))
     groups = channels.groups(model, example)
-    method = DCFF(rates=tuple(rates))
     method.check(model, groups)
-    keep = {g.name: torch.arange(max(1, int(g.size * (1 - r)))) for g, r in zip(rated(groups), rates, strict=True)}
-    counted = cost.count(channels.shrink(model, example, keep), example)
+    keep = {name: torch.arange(width) for name, width in widths(groups, method.rates).items()}
+    compact = channels.shrink(model, example, keep)
+    counted, (macs, params) = cost.count(compact, example), PRINTED[suite]
     assert counted.fvcore_total / 1e6 == pytest.approx(macs, rel=0.005)
     assert counted.params / 1e6 == pytest.approx(params, rel=0.012)  # two decimals are printed
 
