@@ -101,6 +101,8 @@ def _check_runs(model: nn.Module, example: Tensor) -> None:
     try:
         with torch.no_grad():
             model(example)
+    except torch.OutOfMemoryError:
+        raise  # the machine's fault, not the network's
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MethodError(f"{type(model).__name__} does not run any more after the cut: {reason}") from error

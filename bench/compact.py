@@ -16,11 +16,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from bench import backbones
+from bench.errors import UserError
 from bench.layers import widths
 from bench.spec import BackboneSpec
 
 KEY = "prunebench"
 """The metadata entry of a file that is ours."""
+
+
+class CompactError(UserError, ValueError):
+    """A network cannot be saved, or a file cannot be loaded; the message names it and the reason."""
 
 
 class Description(BaseModel):
@@ -50,11 +55,11 @@ def save(
 ) -> None:
     """Write a network of this backbone, pruned or dense, and replace `path` at once.
 
-    Raises ValueError where a parametrisation is left in the model: it has to be plain.
+    Raises CompactError where a parametrisation is left in the model: it has to be plain.
     """
     for name, module in model.named_modules():
         if is_parametrized(module):
-            raise ValueError(f"{name} is still parametrised: remove its parametrisations before saving")
+            raise CompactError(f"{name} is still parametrised: remove its parametrisations before saving")
     description = Description(
         backbone=backbone,
         num_classes=num_classes,
@@ -82,14 +87,14 @@ def save(
 
 
 def describe(path: Path) -> Description:
-    """What the file says of its network, without building it. Raises ValueError where it is not such a file."""
+    """What the file says of its network, without building it. Raises CompactError where it is not such a file."""
     return _read(Path(path))[0]
 
 
 def load_compact(path: Path) -> nn.Module:
     """Build the network that a file holds, on the CPU, in eval mode: plain modules, the same outputs bit for bit.
 
-    Raises ValueError, in one line, for a damaged file, or one that does not fit the backbone it names.
+    Raises CompactError, in one line, for a damaged file, or one that does not fit the backbone it names.
     """
     path = Path(path)
     description, tensors = _read(path)
@@ -102,25 +107,25 @@ def load_compact(path: Path) -> nn.Module:
     try:
         resize(model, tensors, description.widths)
         model.load_state_dict(tensors, assign=True)
-    except (ValueError, RuntimeError) as error:
+    except (CompactError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} does not fit the backbone {description.backbone.name}: {reason}") from error
+        raise CompactError(f"{path} does not fit the backbone {description.backbone.name}: {reason}") from error
     return model.eval()
 
 
 def resize(model: nn.Module, tensors: dict[str, Tensor], layers: dict[str, dict[str, Any]]) -> None:
     """Give a fresh network the shapes of `tensors` (a state_dict) and the widths of `layers`, in place.
 
-    Only the sizes change; the values come with `load_state_dict`. Raises ValueError, naming the layer, where the
+    Only the sizes change; the values come with `load_state_dict`. Raises CompactError, naming the layer, where the
     network has other layers, or one with another number of dimensions.
     """
     fresh = {name: found for name, module in model.named_modules() if (found := widths(module))}
     for name in sorted(fresh.keys() ^ layers.keys()):
-        raise ValueError(f"layer {name} is only in {'the network' if name in fresh else 'the file'}")
+        raise CompactError(f"layer {name} is only in {'the network' if name in fresh else 'the file'}")
     for name, found in layers.items():
         module = model.get_submodule(name)
         if fresh[name].keys() != found.keys():
-            raise ValueError(f"layer {name} is of another kind")
+            raise CompactError(f"layer {name} is of another kind")
         for attribute, value in found.items():
             setattr(module, attribute, tuple(value) if isinstance(value, list) else value)
     for name, module in model.named_modules():
@@ -130,7 +135,7 @@ def resize(model: nn.Module, tensors: dict[str, Tensor], layers: dict[str, dict[
                 if old is None or new is None or old.shape == new.shape:
                     continue
                 if old.ndim != new.ndim:
-                    raise ValueError(f"{name}.{key} has {new.ndim} dimensions, the network's {old.ndim}")
+                    raise CompactError(f"{name}.{key} has {new.ndim} dimensions, the network's {old.ndim}")
                 empty = torch.empty_like(new)
                 store[key] = nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty
 
@@ -142,10 +147,10 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
             # Copied: the file's own memory is not aligned, and kernels then sum in another order.
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {str(error).splitlines()[0]}") from error
+        raise CompactError(f"{path} cannot be read as safetensors: {str(error).splitlines()[0]}") from error
     try:
         return Description.model_validate(json.loads(metadata[KEY])), tensors
     except KeyError as error:
-        raise ValueError(f"{path} is no compact network: its metadata lack '{KEY}'") from error
+        raise CompactError(f"{path} is no compact network: its metadata lack '{KEY}'") from error
     except (json.JSONDecodeError, ValidationError) as error:
-        raise ValueError(f"{path} is no compact network: its metadata are damaged") from error
+        raise CompactError(f"{path} is no compact network: its metadata are damaged") from error

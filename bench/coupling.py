@@ -80,6 +80,8 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
     """
     try:
         graph, found, calls = build(model, example)
+    except torch.OutOfMemoryError:
+        raise  # the machine's fault, not the network's
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MethodError(f"{type(model).__name__} cannot be pruned: its graph cannot be traced ({reason})") from error
@@ -94,7 +96,7 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
             outputs.update(makers)
             continue
         try:
-            parts = sorted(_parts(graph, native, names), key=lambda part: calls[part.module])
+            parts = sorted(_parts(graph, native, names), key=lambda part: calls.get(part.module, len(calls)))
             _take(taken, parts)
             couplings.append(Coupling(len(parts[0].channels), tuple(parts), native))
         except _Refused as refusal:
@@ -102,12 +104,8 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
     covered = outputs.union(part.module for coupling in couplings for part in coupling.parts if part.makes)
     for module, name in names.items():
         if isinstance(module, _ConvNd) and module not in covered:
-            reason = refused.get(
-                module, "not in its graph" if module in calls else "no part of the forward pass in eval mode"
-            )
-            raise MethodError(
-                f"{type(model).__name__} cannot be pruned: the filters of {name} are in no group: {reason}"
-            )
+            why = refused.get(module, "not in its graph" if module in calls else "it is not used in eval mode")
+            raise MethodError(f"{type(model).__name__} cannot be pruned: filters of {name} are in no group: {why}")
     if not couplings:
         raise MethodError(f"{type(model).__name__} cannot be pruned: it has no filters but those of its outputs")
     return sorted(couplings, key=lambda coupling: calls[coupling.first.module])
@@ -121,6 +119,9 @@ def _reaches_output(graph: Any, native: Any) -> bool:
 def _parts(graph: Any, native: Any, names: dict[nn.Module, str]) -> list[Part]:
     """The parts of one of torch-pruning's groups, its channels gathered to units. Raises _Refused."""
     reached, links = spread(native)
+    for node, _ in reached:
+        if not isinstance(node.module, (nn.Parameter, *LAYERS)):
+            _check_operator(node)
     claims = []  # each part, and the group's own channel that each of its channels goes with
     for (node, handler), roots in reached.items():
         module, channels = node.module, torch.tensor(list(roots))
@@ -130,7 +131,6 @@ def _parts(graph: Any, native: Any, names: dict[nn.Module, str]) -> list[Part]:
         elif isinstance(module, LAYERS):
             part = Part(names[module], module, _side(graph, handler), channels)
         else:
-            _check_operator(node)
             continue
         _check_part(part)
         claims.append((part, torch.tensor(list(roots.values()))))
@@ -148,7 +148,7 @@ def _side(graph: Any, handler: Any) -> Side:
 def _check_operator(node: Any) -> None:
     """Refuse what has the number of channels written into the network's code, or an input that the graph lacks."""
     saved = node.grad_fn
-    if isinstance(node.module, nn.Module) and any(True for _ in node.module.parameters()):
+    if any(True for _ in node.module.parameters()):
         raise _Refused(f"it is coupled with a layer of an unsupported kind, {type(node.module).__name__}")
     if node.type in (OPTYPE.SPLIT, OPTYPE.UNBIND, OPTYPE.EXPAND):
         raise _Refused("its channels are split by fixed sizes")
