@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.spec import DENSE, Trial
+from leaderboards.published import Printed, own_figure, printed_for
 from leaderboards.results import Entry, Results, Unfinished
 from leaderboards.rows import Row, label, make_row, mark_and_rank, order
 
@@ -23,6 +24,8 @@ class Board:
 
     trial: Trial
     rows: list[Row]
+    printed: list[Printed]
+    """What papers report for this data set and backbone."""
     suites: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +108,12 @@ def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) ->
     mark_and_rank(rows)
     rows.sort(key=order)
     trial = next((item.trial for item in items if not item.is_dense), items[0].trial)
-    return Board(trial, rows, sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)}))
+    printed = printed_for(trial)
+    for row in rows:
+        row.printed = own_figure(row, printed)
+    return Board(
+        trial, rows, printed, sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
+    )
 
 
 def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:

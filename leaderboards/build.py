@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.record import RecordError
 from leaderboards.boards import Board, boards
+from leaderboards.latex import HEAD, bibtex, latex, latex_compact
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
-from leaderboards.tables import csv_table, flat_rows, latex, markdown, terminal
+from leaderboards.tables import csv_table, flat_rows, markdown, terminal
 
 
 def text(folders: Folders | Results) -> str:
@@ -26,6 +28,8 @@ def report(folders: Folders | Results, out: str | Path) -> list[Path]:
     for name, content in render(_results(folders), folder).items():
         _replace(folder / name, content)
         paths.append(folder / name)
+    for path in _left_over(folder, paths):
+        path.unlink()
     return paths
 
 
@@ -46,36 +50,45 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
             check_publishable(entry.record)
         except RecordError as error:
             differences.append(f"{entry.path}: {error}")
-    for name, content in render(results, folder).items():
+    contents = render(results, folder)
+    for name, content in contents.items():
         path = folder / name
         if not path.is_file():
             differences.append(f"{path} is missing: run `prunebench report` and commit it")
         elif path.read_text(encoding="utf-8") != content:
             differences.append(f"{path} differs from what its records give: run `prunebench report` and commit it")
+    paths = [folder / name for name in contents]
+    differences += [f"{path} belongs to no board any more: remove it" for path in _left_over(folder, paths)]
     return differences
 
 
 def render(results: Results, out: Path) -> dict[str, str]:
     """File name -> content, for a report that is to lie in `out`."""
     with without_collector():
-        return _render(boards(results), out)
+        return _render(boards(results), results.methods, out)
 
 
-def _render(found: list[Board], out: Path) -> dict[str, str]:
+def _render(found: list[Board], methods: dict[str, dict[str, Any]], out: Path) -> dict[str, str]:
     from leaderboards.page import page  # jinja2 is not needed by the table in the terminal
 
     return {
         "table.md": "\n".join(markdown(board) for board in found),
         "table-compact.md": "\n".join(markdown(board, "compact") for board in found),
-        "table.tex": "\n".join(latex(board) for board in found),
-        "table-compact.tex": "\n".join(latex(board, "compact") for board in found),
+        "table.tex": HEAD + "\n".join(latex(board) for board in found),
+        "table-compact.tex": HEAD + "\n".join(latex_compact(board) for board in found),
+        "methods.bib": bibtex(found, methods),
         "table.csv": csv_table(found),
-        "index.html": page(found, out),
+        **page(found, out),
     }
 
 
 def _results(folders: Folders | Results) -> Results:
     return folders if isinstance(folders, Results) else read(folders)
+
+
+def _left_over(folder: Path, paths: list[Path]) -> list[Path]:
+    """Run details of boards that are no more."""
+    return sorted(set(folder.glob("data/*.js")) - set(paths))
 
 
 def _replace(path: Path, content: str) -> None:

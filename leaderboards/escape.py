@@ -24,17 +24,21 @@ _LATEX = {
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "†": r"$^\dagger$",
     "Δ": r"$\Delta$", "α": r"$\alpha$", "`": r"\textasciigrave{}", "→": r"$\to$", "≥": r"$\ge$",
+    "[": "{[}", "*": "{*}",  # after a line break in a table, these two would belong to the break
 }  # fmt: skip
 _TRANSLATION = str.maketrans(_LATEX)
 # Beyond Latin-1, and those letters of it that the oldest font encoding lacks.
 _NO_GLYPH = re.compile("[^\x20-\xff]|[«»ÐðÞþ]")
 
 
+def name_glyphs(text: str) -> str:
+    """What pdfLaTeX's oldest fonts lack is named by its code point."""
+    text = plain(text)
+    if text.isascii():
+        return text
+    return "".join(c if c in _LATEX or not _NO_GLYPH.match(c) else f"[U+{ord(c):04X}]" for c in text)
+
+
 def escape_latex(text: str) -> str:
-    """For text mode of pdfLaTeX; what its oldest fonts lack is named by its code point."""
-    text = (
-        "".join(c if c in _LATEX or not _NO_GLYPH.match(c) else f"[U+{ord(c):04X}]" for c in plain(text))
-        if not text.isascii()
-        else plain(text)
-    )
-    return text.translate(_TRANSLATION).replace("--", "-{}-")
+    """For text mode of pdfLaTeX, in a table too."""
+    return name_glyphs(text).translate(_TRANSLATION).replace("--", "-{}-")

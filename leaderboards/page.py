@@ -1,9 +1,12 @@
-"""The web page: one HTML file with its style and script inside, viewable without a network."""
+"""The web page: one HTML file with its libraries inside, and a file of run details per board. No network is needed."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,59 +15,155 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from leaderboards.boards import Board
-from leaderboards.columns import COLUMNS, Column, columns, notes, number, title
+from leaderboards.columns import FORMS, columns
 from leaderboards.escape import plain
-from leaderboards.plot import accuracy_against_macs, shape, styles
+from leaderboards.notes import notes, title
+from leaderboards.results import Curve, Entry
 from leaderboards.rows import Row
+from leaderboards.styles import Style, styles
+
+POINTS = 100
+"""Points of a training curve on the page; longer ones are thinned."""
 
 
-def page(boards: list[Board], out: Path) -> str:
-    """The whole page; its links to records are relative to the folder `out`."""
+def page(boards: list[Board], out: Path) -> dict[str, str]:
+    """File name -> content. Links to records are relative to the folder `out`."""
     environment = Environment(loader=PackageLoader("leaderboards"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    style = styles(boards)
-    compact = {column.name for column in COLUMNS if column.form == "compact"}
-    return environment.get_template("page.html").render(
-        boards=[_board(board, style, out, f"board{i}") for i, board in enumerate(boards)], compact=compact
+    style, names = styles(boards), _names(boards)
+    # Not through the template engine, which would read the braces of a minified script as its own.
+    scripts = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js", "page.js")
+    index = environment.get_template("page.html").render(
+        names=[(name, plain(title(board))) for name, board in zip(names, boards, strict=True)],
+        data=Markup(_script([_board(board, style, name) for board, name in zip(boards, names, strict=True)])),
+        style=Markup(_asset("vendor/tabulator_simple.min.css") + _asset("page.css")),
+        scripts=[Markup(_asset(name)) for name in scripts],
     )
+    details = {f"data/{name}.js": _details(board, name, out) for name, board in zip(names, boards, strict=True)}
+    return {"index.html": index, **details}
 
 
-def _board(board: Board, style: dict[str, tuple[str, str]], out: Path, name: str) -> dict[str, Any]:
+def _asset(name: str) -> str:
+    return (files("leaderboards") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _names(boards: list[Board]) -> list[str]:
+    """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
+    names: list[str] = []
+    for board in boards:
+        stem = re.sub(r"[^a-z0-9]+", "-", title(board).lower()).strip("-")[:60]
+        number = 1 + sum(re.fullmatch(rf"{re.escape(stem)}(-[0-9]+)?", name) is not None for name in names)
+        names.append(stem if number == 1 else f"{stem}-{number}")
+    return names
+
+
+def _script(value: Any) -> str:
+    """JSON that may stand inside a script element."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
     shown = columns("long", board.rows)
-    labels = list(dict.fromkeys(row.label for row in board.rows if row.label in style and row.top1))
     return {
-        "id": name,
+        "name": name,
         "title": plain(title(board)),
         "smoke": board.smoke,
         "notes": [plain(note) for note in notes(board)],
-        "plot": Markup(accuracy_against_macs(board, style)),
-        "legend": [(plain(label), style[label][0], Markup(shape(style[label][1], 8, 8))) for label in labels],
-        "points": list(dict.fromkeys(row.point for row in board.rows)),
-        "columns": shown,
-        "rows": [_row(row, shown, out) for row in board.rows],
         "suites": [plain(suite) for suite in board.suites],
-    }
-
-
-def _row(row: Row, shown: list[Column], out: Path) -> dict[str, Any]:
-    return {
-        "row": row,
-        "cells": [(column, plain(column.cell(row)), _sort_value(column.value(row))) for column in shown],
-        "detail": [(plain(name), plain(json.dumps(value, default=str))) for name, value in row.detail.items()],
-        "records": [
-            {
-                "key": entry.record.key,
-                "seed": entry.record.trial.seed,
-                "top1": number(entry.record.result.top1),
-                "href": quote(os.path.relpath(entry.path, out)),
-                "suite": plain(entry.record.suite),
-                "machine": plain(f"{entry.record.machine.device}, {entry.record.machine.precision}"),
-            }
-            for entry in row.entries
+        "columns": [
+            {"name": c.name, "header": c.header, "numeric": c.numeric, "usual": c.name in FORMS["usual"]} for c in shown
         ],
-        "unfinished": [(u.trial.seed, u.state, plain(u.reason)) for u in row.unfinished],
+        "rows": [
+            {
+                "cells": [plain(column.cell(row)) for column in shown],
+                "values": [column.value(row) for column in shown],
+                "label": row.label,
+                "point": row.point,
+                "mark": row.mark,
+                "dense": row.is_dense,
+                "style": style.get(row.label),
+                "top1": [row.top1.mean, row.top1.std] if row.top1 else None,
+                "macs": row.macs.mean / 1e6 if row.macs else None,
+                "kept": 100 - row.macs_cut.mean if row.macs_cut else None,
+            }
+            for row in board.rows
+        ],
+        "printed": [
+            [f.method, f.year, f.dense_top1, f.top1, f.drop, f.macs, f.macs_cut, f.params, f.kind, f.suspect, f.source]
+            for f in board.printed
+        ],
     }
 
 
-def _sort_value(value: float | str | None) -> str:
-    return "" if value is None else plain(value) if isinstance(value, str) else repr(value)
+def _details(board: Board, name: str, out: Path) -> str:
+    rows = [
+        {
+            "runs": [_run(entry, out) for entry in row.entries],
+            "unfinished": [[u.trial.seed, u.state, plain(u.reason)] for u in row.unfinished],
+            "detail": {plain(name): plain(json.dumps(value)) for name, value in row.detail.items()},
+            "suite_line": plain(_suite_line(row)),
+            "widths": _widths(row),
+        }
+        for row in board.rows
+    ]
+    return f"details({_script(name)}, {_script(rows)});\n"
+
+
+def _run(entry: Entry, out: Path) -> dict[str, Any]:
+    record = entry.record
+    trial, machine = record.trial, record.machine
+    command = ["prunebench", "run", record.suite, "--only", trial.method.name, "--seeds", str(trial.seed)]
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return {
+        "key": record.key,
+        "seed": trial.seed,
+        "top1": record.result.top1,
+        "href": quote(os.path.relpath(entry.path, out)),
+        "suite": plain(record.suite),
+        "command": plain(shlex.join(command)),
+        "machine": plain(f"{machine.device}, {machine.cpu}, {machine.threads} threads, {machine.precision}"),
+        "versions": plain(versions),
+        "commit": plain(machine.commit),
+        "finished": plain(record.finished),
+        "hours": round(record.spent.seconds / 3600, 2),
+        "curve": _thinned(entry.curve),
+    }
+
+
+def _thinned(curve: Curve) -> dict[str, Any]:
+    n = len(curve.epochs)
+    # Evenly spread, the last epoch always among them.
+    chosen = range(n) if n <= POINTS else [round((i + 1) * n / POINTS) - 1 for i in range(POINTS)]
+    return {
+        "epochs": [round(curve.epochs[i], 3) for i in chosen],
+        "loss": [_short(curve.loss[i]) for i in chosen],
+        "top1": [_short(curve.top1[i]) for i in chosen],
+        "on_test": curve.on_test,
+    }
+
+
+def _short(value: float) -> float | None:
+    """JSON has no NaN."""
+    return round(value, 4) if abs(value) < float("inf") else None
+
+
+def _suite_line(row: Row) -> str:
+    params = {name[7:]: value for name, value in row.detail.items() if name.startswith("params.")}
+    return f"- {row.method}: {json.dumps(params)}" if params else f"- {row.method}"
+
+
+def _widths(row: Row) -> list[list[Any]]:
+    """[group, units in the dense network, mean units kept over the seeds], in the order of the network."""
+    records = [entry.record for entry in row.entries]
+    if not records:
+        return []
+    names = list(records[0].dense_widths or records[0].widths)
+    return [
+        [
+            plain(name),
+            records[0].dense_widths.get(name),
+            round(sum(r.widths.get(name, 0) for r in records) / len(records), 1),
+        ]
+        for name in names
+    ]

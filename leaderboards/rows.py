@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.spec import DENSE
 from leaderboards.escape import plain
+from leaderboards.published import Printed
 from leaderboards.results import Entry, Unfinished
 from leaderboards.stats import Stat, ranks, stat
 
@@ -49,6 +50,8 @@ class Row:
     seconds: Stat | None = None
     off_target: bool = False
     rank: int | None = None
+    printed: Printed | None = None
+    """The figure of the method's own authors nearest to this operating point."""
     mark: str = ""
     """`best` or `second` top-1 of its operating point."""
 

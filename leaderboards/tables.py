@@ -1,4 +1,4 @@
-"""A board as text: terminal, Markdown, LaTeX and CSV. Each format escapes whatever a name may hold."""
+"""A board as text: terminal, Markdown and CSV. Each format escapes whatever a name may hold."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Iterable
 
 from leaderboards.boards import Board
-from leaderboards.columns import Form, columns, notes, title
-from leaderboards.escape import escape_latex, escape_markdown, plain
+from leaderboards.columns import Form, columns
+from leaderboards.escape import escape_markdown, plain
+from leaderboards.notes import notes, title
 from leaderboards.rows import Row
 from leaderboards.stats import Stat
 
@@ -54,39 +55,6 @@ def markdown(board: Board, form: Form = "long") -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     below = "\n".join(f"- {escape_markdown(note)}" for note in notes(board))
     return f"## {escape_markdown(title(board))}\n\n{table}\n\n{below}\n"
-
-
-def latex(board: Board, form: Form = "long") -> str:
-    """A floating booktabs table. It needs the package booktabs; the compact form fits one column of two."""
-    chosen = columns(form, board.rows)
-    lines = [" & ".join(escape_latex(c.header) for c in chosen) + r" \\", r"\midrule"]
-    previous = None
-    for row in board.rows:
-        if previous not in (None, row.point):
-            lines.append(r"\midrule")
-        previous = row.point
-        cells = [_marked(escape_latex(c.cell(row)), c.name, row, r"\textbf{{{}}}", r"\underline{{{}}}") for c in chosen]
-        lines.append(" & ".join(cells) + r" \\")
-    align = "".join("r" if c.numeric else "l" for c in chosen)
-    star = "*" if form == "long" else ""
-    return "\n".join(
-        [
-            rf"\begin{{table{star}}}",
-            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{escape_latex(title(board))}. {' '.join(escape_latex(_stop(n)) for n in notes(board))}}}",
-            rf"\begin{{tabular}}{{{align}}}",
-            r"\toprule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\end{{table{star}}}",
-            "",
-        ]
-    )
-
-
-def _stop(note: str) -> str:
-    return note if note.endswith((".", "!", "?")) else f"{note}."
 
 
 def _marked(text: str, column: str, row: Row, best: str, second: str) -> str:
