@@ -223,8 +223,9 @@ def _bank(conv: Any, layer: str, groups: list[Group], keep: Mapping[str, Tensor]
     for group in groups:
         for member in group.members:
             if member.layer == layer and member.role == "inputs" and group.name in keep:
-                left[member.channels.flatten()] = False
-                left[member.channels[keep[group.name]].flatten()] = True
+                channels = member.channels.cpu()
+                left[channels.flatten()] = False
+                left[channels[keep[group.name]].flatten()] = True
     bias = conv.bias
     return weight[:, left.to(weight.device)].clone(), None if bias is None else bias.detach().clone()
 
