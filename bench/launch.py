@@ -151,7 +151,7 @@ def _measure(trial: Trial) -> tuple[int, float, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = data.load(trial.dataset, seed=trial.seed, device=device)
     model = weights.fresh(trial, classes=loaded.classes, channels=loaded.channels, image_size=loaded.image_size)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
     macs = cost.count(model, example).macs
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)

@@ -46,7 +46,7 @@ class Member:
     """
 
     layer: str
-    module: nn.Module
+    module: Any
     role: Literal["filters", "inputs", "norm"]
     channels: Tensor
 

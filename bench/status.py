@@ -71,8 +71,8 @@ def _state(out: Path, key: str, label: str) -> TrialState:
     if progress.exists() and not (failures and failures[-1].stat().st_mtime >= progress.stat().st_mtime):
         now = json.loads(progress.read_text())
         detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
-        if time.time() - now["updated"] < SILENT_S:
-        return TrialState(key, label, "interrupted", detail)
+        running = time.time() - now["updated"] < SILENT_S
+        return TrialState(key, label, "running" if running else "interrupted", detail)
     if failures:
         return TrialState(key, label, "failed", json.loads(failures[-1].read_text())["reason"])
     return TrialState(key, label, "waiting", "")

@@ -98,7 +98,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise MethodError(f"{path} cannot be read as weights: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise MethodError(f"{path} cannot be read as weights: {reason}") from error
     while isinstance(state, dict) and len(inner := [v for v in state.values() if isinstance(v, dict)]) == 1:
         state = state.get("state_dict", inner[0])
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -50,11 +50,12 @@ def test_a_run_leaves_records_tables_and_a_reason_for_what_failed(folder):
         assert (folder / "runs/tiny/report" / name).stat().st_size > 200
 
 
-def test_a_second_run_trains_nothing_and_prints_the_same_table(folder):
+def test_a_second_run_trains_nothing_and_prints_the_same_table(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs/tiny/trials").glob("*/record.json")}
-    again = prunebench(folder, "run", "tiny.yaml", "--scheduler", "inline")
-    assert again.returncode == 1 and "2 trials done (0 now), 1 failed" in again.stdout
-    assert "SMOKE RUN" in again.stdout
+    assert cli.main(["run", "tiny.yaml", "--scheduler", "inline"]) == 1
+    shown = capsys.readouterr().out
+    assert "2 trials done (0 now), 1 failed" in shown and "SMOKE RUN" in shown
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -103,12 +104,15 @@ def test_profile_counts_what_the_papers_count(capsys):
 def test_everything_can_be_listed(what, capsys):
     assert cli.main(["list", what, "--json"]) == 0
     names = {row["name"] for row in json.loads(capsys.readouterr().out)}
-    assert names >= {
-        "methods": {"dcff", "gate_decorator", "l1", "random"},
-        "backbones": {"cifar_resnet56", "resnet50"},
-        "datasets": {"cifar10", "digits"},
-        "suites": {"quickstart"},
-    }[what]
+    assert (
+        names
+        >= {
+            "methods": {"dcff", "gate_decorator", "l1", "random"},
+            "backbones": {"cifar_resnet56", "resnet50"},
+            "datasets": {"cifar10", "digits"},
+            "suites": {"quickstart"},
+        }[what]
+    )
 
 
 @pytest.mark.parametrize(

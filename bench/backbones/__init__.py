@@ -50,7 +50,7 @@ def create(
     if not timm.is_model(name):
         raise BackboneError(f"unknown backbone '{name}'; did you mean {', '.join(_nearest(name))}?")
     if taken := sorted({"num_classes", "in_chans", "pretrained", "checkpoint_path"} & kwargs.keys()):
-        raise BackboneError(f"backbone {name}: leave {', '.join(taken)} out, the trial's data set and weights decide that")
+        raise BackboneError(f"backbone {name}: leave {', '.join(taken)} out: data set and weights decide that")
     stem = kwargs.pop("stem", None)
     if stem not in (None, "cifar"):
         raise BackboneError(f"backbone {name}: stem must be 'cifar' or left out, not {stem!r}")
@@ -91,4 +91,4 @@ def _load_plugins() -> None:
         try:
             plugin.load()
         except Exception as error:
-            raise BackboneError(f"backbone plugin {plugin.name} ({plugin.value}) cannot be imported: {error}") from error
+            raise BackboneError(f"backbone plugin {plugin.name} ({plugin.value}) does not import: {error}") from error
