@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.compact import load_compact
-    from bench.method import Budget, Cost, Group, Member, Method, MethodError, OneShot, Paper, Run
     from bench.launch import run_suite
+    from bench.method import Budget, Cost, Group, Member, Method, MethodError, OneShot, Paper, Run
     from bench.trial import run_trial
 
 _HOME = {

@@ -71,7 +71,7 @@ def train_epoch(
             loss = F.cross_entropy(logits.float(), y, label_smoothing=label_smoothing)
         total = loss if penalty is None else loss + penalty(model)
         optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         if each_step is not None:
             each_step(model)
         optimiser.step()

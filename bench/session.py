@@ -227,7 +227,8 @@ class Session:
     ) -> list[dict[str, Any]]:
         """The epochs of one phase, from the newest checkpoint on; its rows of the history."""
         per_epoch = self.data.steps(self.recipe.batch_size)
-        macs, first, rows = self.cost(model).macs, 0, []
+        macs, first = self.cost(model).macs, 0
+        rows: list[dict[str, Any]] = []
         if (kept := self.journal.last_checkpoint(event)) is not None:
             first, (tensors, rows) = kept
             checkpoint.restore(model, optimiser, tensors)

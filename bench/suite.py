@@ -109,7 +109,8 @@ def trials(suite: Suite) -> list[Trial]:
         here: dict[tuple[str, float | None], Trial] = {}
         for spec in sorted(suite.methods, key=lambda m: "of" in m.params and m.params["of"] is not None):
             cls = registry.methods()[spec.name]
-            for keep in (suite.keep_macs or [None]) if cls.prunes else [None]:
+            points: list[float | None] = [*suite.keep_macs] if cls.prunes else []
+            for keep in points or [None]:
                 of = spec.params.get("of")
                 trial = Trial(
                     method=spec,

@@ -54,7 +54,7 @@ def test_names() -> None:
 
 
 def test_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(data.DataError, match="no data set is named cifar: did you mean cifar10"):
+    with pytest.raises(DataError, match="no data set is named cifar: did you mean cifar10"):
         data.load(DataSpec(name="cifar"), seed=0, device=CPU)
 
 
