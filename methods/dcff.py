@@ -32,7 +32,8 @@ class DCFF(Method):
     **The authors' schedule, which is the default, saturates at once: T is 1 in epoch 0 and 4622 in epoch 1.** From
     then on each row of P is one-hot in float32, the divergence is not a number, and their code keeps the scores of
     epoch 0. In effect filters are picked by their initial weights, fused for one epoch, and the compact network is
-    then trained as usual: compare with `scratch: {of: dcff}`. A smaller `steepness` (such as 0.02) codes all along.
+    then trained as usual: compare with `scratch: {of: dcff}`. Lower values (such
+    as `t_end: 20` and `steepness: 0.02`) go on coding all along.
 
     `arithmetic`: "reference" has the authors' float32 P and their 1e-7 in the divergence; "exact" works with
     float64 logarithms, so that the ranking goes on changing.
@@ -105,7 +106,7 @@ class DCFF(Method):
         return model
 
     def temperature(self, epoch: int, epochs: float) -> float:
-        """T before `epoch` (from 0) of `epochs`: equation 7 of the paper, where t = 1 / T."""
+        """T before `epoch` (from 0) of `epochs`; the paper's own temperature is t = 1 / T."""
         done = math.tanh(self.steepness * epoch / 2) / math.tanh(self.steepness * epochs / 2)
         return self.t_start + (self.t_end - self.t_start) * done
 

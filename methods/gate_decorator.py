@@ -25,8 +25,9 @@ class GateDecorator(Method):
     of each layer that makes its channels.
 
     Tick: with convolutions frozen, gates, biases and classifier are trained for `tick_epochs` at `tick_lr`; each step
-    adds |g * dL/dg| to the score (equation 6). Then int(left * `prune_fraction`) of the filters that are left go, see
-    `survivors`. `eta` charges filters for their cost: score - eta * area / smallest area * width of the layer.
+    adds |g * dL/dg| to the score, the first-order change of the loss when the gate closes. Then int(left *
+    `prune_fraction`) of the filters that are left go, see `survivors`. `eta` charges filters for their cost: score -
+    eta * area / smallest area * width of the layer.
     Tock: everything is trained for `tock_epochs` on cross-entropy + `sparsity` * sum |g|; the learning rate runs from
     `tock_lr[0]` up to `tock_lr[1]` and back. One tock comes first and one after every `ticks_per_tock` ticks. The last
     prune takes the filters that bring the MACs nearest to the target.
