@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -189,9 +190,9 @@ def _entry(file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: 
         kwargs = {key: value for key, value in mapping.items() if key != "name"}
         return {"name": mapping["name"], "kwargs": kwargs}
     if mapping.get("root"):
-        root = file.relative(mapping["root"])
+        root = file.relative(str(mapping["root"]))
         if not root.is_dir():
-            raise file.error((*place, "root"), f"there is no folder {root}")
+            raise file.error((*place, "root"), f"there is no folder {root}{_unset(mapping['root'])}")
         return {**mapping, "root": str(root), "fingerprint": data.fingerprint(root)}
     return mapping
 
@@ -200,8 +201,15 @@ def _weights(file: suitefile.SuiteFile, value: str | dict[str, Any]) -> dict[str
     mapping = {"file": value} if isinstance(value, str) else dict(value)
     path = file.relative(str(mapping.get("file", "")))
     if not path.is_file():
-        raise file.error(("dense", "weights"), f"there is no weights file {path}")
+        raise file.error(("dense", "weights"), f"there is no weights file {path}{_unset(mapping.get('file'))}")
     return {**mapping, "file": str(path), "sha256": weights.file_digest(path)}
+
+
+def _unset(path: Any) -> str:
+    """A hint, where a path has a variable that is not set."""
+    variable = next((part for part in str(path).split("/") if part.startswith("$")), "")
+    name = variable.strip("${}")
+    return f": set the environment variable {name}" if name and name not in os.environ else ""
 
 
 def _methods(file: suitefile.SuiteFile, index: int, item: Any) -> list[MethodSpec]:

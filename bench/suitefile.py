@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ class SuiteFile:
     root: yaml.Node
 
     def relative(self, path: str) -> Path:
-        """A path in the file, taken from the file's own folder."""
-        return (self.path.parent / Path(path).expanduser()).resolve()
+        """A path in the file, its ~ and $VARIABLES replaced, taken from the file's own folder."""
+        return (self.path.parent / Path(os.path.expandvars(path)).expanduser()).resolve()
 
     def line(self, place: tuple[Any, ...]) -> int:
         """Line of the deepest part of `place` that stands in the file."""

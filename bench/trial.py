@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from bench import budget as budgets
-from bench import compact, cost, data, machine, registry, weights
+from bench import channels, compact, cost, data, machine, registry, weights
 from bench.errors import UserError
 from bench.method import Budget, Method, MethodError
 from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
@@ -81,6 +81,8 @@ def _run(trial: Trial, out: Path, folder: Path, suite: str, threads: int | None,
         say=say,
     )
     method.check(model, session.groups(model))
+    if method.prunes:
+        channels.check(model, example)  # a network that cannot be cut is refused before any training
     torch.manual_seed(trial.seed)
     model = method.compress(model, session)
     check_plain(model)
