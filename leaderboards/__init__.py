@@ -1,4 +1,4 @@
-"""Records into tables: terminal, Markdown, LaTeX, CSV, a web page, and a pandas DataFrame. Never imports torch."""
+"""Records into tables: terminal, Markdown, LaTeX, CSV, a web page, figures, a pandas DataFrame. Never imports torch."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leaderboards.build import check, report, rows, text
+    from leaderboards.figures import draw
     from leaderboards.frame import load
     from leaderboards.results import Results, check_publishable, read
 
 _HOME = {
-    **dict.fromkeys(("check", "report", "rows", "text"), "leaderboards.build"),
-    "load": "leaderboards.frame",
-    **dict.fromkeys(("Results", "check_publishable", "read"), "leaderboards.results"),
+    **dict.fromkeys(("check", "report", "rows", "text"), "build"),
+    "draw": "figures",
+    "load": "frame",
+    **dict.fromkeys(("Results", "check_publishable", "read"), "results"),
 }
 
-__all__ = ["Results", "check", "check_publishable", "load", "read", "report", "rows", "text"]
+__all__ = ["Results", "check", "check_publishable", "draw", "load", "read", "report", "rows", "text"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'leaderboards' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(f"leaderboards.{_HOME[name]}"), name)

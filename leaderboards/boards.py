@@ -15,7 +15,7 @@ from typing import Any
 from bench.spec import DENSE, Trial
 from leaderboards.published import Printed, own_figure, printed_for
 from leaderboards.results import Entry, Results, Unfinished
-from leaderboards.rows import Row, label, make_row, mark_and_rank, order
+from leaderboards.row import Row, label, make_row, mark_and_rank, order
 
 
 @dataclass
@@ -100,7 +100,7 @@ def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) ->
     details: dict[str, dict[str, Any]] = {}
     for item in items:
         detail = _detail(item, by_key)
-        identity = json.dumps(detail, sort_keys=True)
+        identity = json.dumps(detail)
         details[identity] = detail
         grouped[identity].append(item)
     rows = [make_row(details[name], (item.result for item in group), problems) for name, group in grouped.items()]
@@ -121,7 +121,7 @@ def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:
     values, method = item.values, item.values["method"]
     flat = {"method": method["name"], "version": method["version"], **values["recipe"]}
     flat |= {name: values[name] for name in ("keep_macs", "precision", "compile", "test_each_epoch")}
-    flat |= {f"params.{name}": value for name, value in method["params"].items()}
+    flat |= {f"params.{name}": value for name, value in sorted(method["params"].items())}
     if values["twin"]:
         twin = by_key.get(values["twin"])
         flat["twin"] = _detail(twin, by_key) if twin else values["twin"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from leaderboards.rows import Row
+from leaderboards.row import Row
 from leaderboards.stats import Stat
 
 Form = Literal["brief", "compact", "usual", "long"]

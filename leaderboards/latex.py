@@ -8,7 +8,7 @@ from leaderboards.boards import Board
 from leaderboards.columns import Column, columns
 from leaderboards.escape import escape_latex, name_glyphs
 from leaderboards.notes import notes, title
-from leaderboards.rows import Row
+from leaderboards.row import Row
 
 HEAD = r"""% Needs \usepackage{booktabs}. Made from records by `prunebench report`: do not edit.
 % BibTeX entries of the methods shown are in methods.bib.

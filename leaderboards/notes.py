@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
-from leaderboards.rows import OFF_TARGET, Row
+from leaderboards.row import OFF_TARGET, Row
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
+from array import array
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -19,7 +23,7 @@ from leaderboards.columns import FORMS, columns
 from leaderboards.escape import plain
 from leaderboards.notes import notes, title
 from leaderboards.results import Curve, Entry
-from leaderboards.rows import Row
+from leaderboards.row import Row
 from leaderboards.styles import Style, styles
 
 POINTS = 100
@@ -30,7 +34,7 @@ def page(boards: list[Board], out: Path) -> dict[str, str]:
     """File name -> content. Links to records are relative to the folder `out`."""
     environment = Environment(loader=PackageLoader("leaderboards"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    style, names = styles(boards), _names(boards)
+    style, names = styles(boards), board_names(boards)
     # Not through the template engine, which would read the braces of a minified script as its own.
     scripts = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js", "page.js")
     index = environment.get_template("page.html").render(
@@ -47,7 +51,7 @@ def _asset(name: str) -> str:
     return (files("leaderboards") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _names(boards: list[Board]) -> list[str]:
+def board_names(boards: list[Board]) -> list[str]:
     """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
     names: list[str] = []
     for board in boards:
@@ -134,18 +138,19 @@ def _run(entry: Entry, out: Path) -> dict[str, Any]:
 def _thinned(curve: Curve) -> dict[str, Any]:
     n = len(curve.epochs)
     # Evenly spread, the last epoch always among them.
-    chosen = range(n) if n <= POINTS else [round((i + 1) * n / POINTS) - 1 for i in range(POINTS)]
+    chosen = list(range(n)) if n <= POINTS else [round((i + 1) * n / POINTS) - 1 for i in range(POINTS)]
     return {
-        "epochs": [round(curve.epochs[i], 3) for i in chosen],
-        "loss": [_short(curve.loss[i]) for i in chosen],
-        "top1": [_short(curve.top1[i]) for i in chosen],
+        "epochs": _rounded(curve.epochs, chosen),
+        "loss": _rounded(curve.loss, chosen),
+        "top1": _rounded(curve.top1, chosen),
         "on_test": curve.on_test,
     }
 
 
-def _short(value: float) -> float | None:
-    """JSON has no NaN."""
-    return round(value, 4) if abs(value) < float("inf") else None
+def _rounded(values: array[float], chosen: Sequence[int]) -> list[float | None]:
+    """Four digits; JSON has no NaN."""
+    rounded = np.asarray(values, dtype=np.float64)[chosen].round(4)
+    return [value if math.isfinite(value) else None for value in rounded.tolist()]
 
 
 def _suite_line(row: Row) -> str:

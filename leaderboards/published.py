@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.spec import Trial
-    from leaderboards.rows import Row
+    from leaderboards.row import Row
 
 NEAR = 3.0
 """Percentage points of MACs within which a printed operating point is taken for ours."""

@@ -11,7 +11,7 @@ from leaderboards.boards import Board
 from leaderboards.columns import Form, columns
 from leaderboards.escape import escape_markdown, plain
 from leaderboards.notes import notes, title
-from leaderboards.rows import Row
+from leaderboards.row import Row
 from leaderboards.stats import Stat
 
 

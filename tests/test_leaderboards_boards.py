@@ -13,7 +13,7 @@ from leaderboards.boards import Board, boards
 from leaderboards.columns import LONG, number, spread
 from leaderboards.notes import notes, title
 from leaderboards.results import read
-from leaderboards.rows import Row
+from leaderboards.row import Row
 from leaderboards.stats import Stat
 
 

@@ -33,12 +33,21 @@ def test_all_formats_are_written_and_agree_with_their_records(tmp_path: Path) ->
     assert not list((tmp_path / "report").glob(".*"))
 
 
+def test_the_package_offers_functions_whatever_was_imported_before(tmp_path: Path) -> None:
+    assert len(leaderboards.rows(save(tmp_path, make_record()))) == 1
+    assert all(callable(getattr(leaderboards, name)) for name in leaderboards.__all__)
+
+
 def test_check_names_what_differs(tmp_path: Path) -> None:
     report(save(tmp_path, make_record()))
     (tmp_path / "report" / "table.md").write_text("by hand")
     (tmp_path / "report" / "table.csv").unlink()
+    (tmp_path / "report" / "data" / "gone.js").write_text("")
     found = leaderboards.check(tmp_path, tmp_path / "report")
-    assert len(found) == 2 and "table.md differs" in found[0] and "table.csv is missing" in found[1]
+    assert len(found) == 3 and "table.md differs" in found[0] and "table.csv is missing" in found[1]
+    assert "gone.js belongs to no board" in found[2]
+    report(tmp_path)
+    assert leaderboards.check(tmp_path, tmp_path / "report") == []
 
 
 def test_check_refuses_smoke_records(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def label(rows: list[Row]) -> None:
             group[0].label = plain(group[0].method)
             continue
         names = {name for row in group for name in row.detail} - {"keep_macs", "method", "twin"}
-        varying = [n for n in sorted(names) if len({json.dumps(row.detail.get(n), default=str) for row in group}) > 1]
+        varying = [n for n in sorted(names) if len({json.dumps(row.detail.get(n)) for row in group}) > 1]
         for row in group:
             twin = row.detail.get("twin")
             of = [f"of={twin['method'] if isinstance(twin, dict) else twin}"] if twin else []
@@ -154,7 +154,7 @@ def label(rows: list[Row]) -> None:
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def mark_and_rank(rows: list[Row]) -> None:

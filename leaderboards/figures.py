@@ -1,0 +1,128 @@
+"""Figures for papers, as PDF and SVG: accuracy against MACs, and filters kept per layer. The only matplotlib import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.errors import UserError
+from leaderboards.boards import Board, boards
+from leaderboards.notes import title
+from leaderboards.page import board_names
+from leaderboards.results import Folders, Results, read
+from leaderboards.row import Row
+from leaderboards.styles import Style, styles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "P"}
+SIZE = (5.5, 3.6)
+"""Inches: the width of an article's text."""
+
+
+def draw(folders: Folders | Results, out: str | Path) -> list[Path]:
+    """Write the figures of all boards into the folder `out`, each as NAME.pdf and NAME.svg, and return their paths.
+
+    The same records give the same bytes with the same matplotlib. Raises UserError where matplotlib is missing.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise UserError("figures need matplotlib: `pip install matplotlib`") from None
+    found = boards(folders if isinstance(folders, Results) else read(folders))
+    style = styles(found)
+    paths: list[Path] = []
+    # Type 42 fonts: publishers refuse type 3. Text stays text in SVG.
+    look = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "prunebench", "font.size": 9}
+    with matplotlib.rc_context(cast(Any, look | {"text.parse_math": False})):
+        for board, name in zip(found, board_names(found), strict=True):
+            for kind, figure in _figures(board, style):
+                paths += _save(figure, Path(out) / f"{name}-{kind}")
+    return paths
+
+
+def _figures(board: Board, style: dict[str, Style]) -> Iterable[tuple[str, Figure]]:
+    rows = [row for row in board.rows if row.top1 and row.macs and not row.is_dense]
+    if rows:
+        yield "accuracy", _accuracy(board, rows, style)
+    for point in dict.fromkeys(row.point for row in rows):
+        cut = [row for row in rows if row.point == point and row.entries[0].record.dense_widths]
+        if cut:
+            slug = "".join(c if c.isalnum() else "-" for c in point.replace(" %", ""))
+            yield f"widths-{slug}", _widths(board, point, cut, style)
+
+
+def _accuracy(board: Board, rows: list[Row], style: dict[str, Style]) -> Figure:
+    """Top-1 against the share of MACs kept (the MACs themselves without a dense network), bars of one deviation."""
+    figure, axes = _canvas()
+    by_share = any(row.macs_cut for row in rows)
+    for label in dict.fromkeys(row.label for row in rows):
+        points = sorted(
+            (100 - row.macs_cut.mean if by_share and row.macs_cut else row.macs.mean / 1e6, row.top1.mean, row.top1.std)
+            for row in rows
+            if row.label == label and row.top1 and row.macs and (row.macs_cut or not by_share)
+        )
+        x, y, std = [p[0] for p in points], [p[1] for p in points], [p[2] or 0.0 for p in points]
+        colour, marker = style[label]
+        axes.errorbar(x, y, std, label=_text(label), color=colour, marker=MARKERS[marker], **_LINE)
+    for row in board.rows:
+        if row.is_dense and row.top1:
+            axes.axhline(row.top1.mean, color="black", linestyle="--", linewidth=0.9, label=_text(row.label))
+    axes.set(xlabel="MACs kept (%)" if by_share else "MACs (millions)", ylabel="Top-1 (%)")
+    return _finish(figure, axes, title(board))
+
+
+def _widths(board: Board, point: str, rows: list[Row], style: dict[str, Style]) -> Figure:
+    """Share of each layer's filters that stays, mean over seeds, from the input on."""
+    figure, axes = _canvas()
+    for row in rows:
+        records = [entry.record for entry in row.entries]
+        dense = records[0].dense_widths
+        shares = [
+            100 * sum(r.widths.get(name, 0) for r in records) / len(records) / units for name, units in dense.items()
+        ]
+        colour, marker = style[row.label]
+        axes.plot(
+            range(1, len(shares) + 1), shares, label=_text(row.label), color=colour, marker=MARKERS[marker], **_THIN
+        )
+    axes.set(xlabel="Group of filters, from the input on", ylabel="Filters kept (%)", ylim=(0, 105))
+    return _finish(figure, axes, f"{title(board)}, {point} of the MACs kept")
+
+
+_LINE: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.0, "capsize": 2, "elinewidth": 0.8}
+_THIN: dict[str, Any] = {"markersize": 3, "linewidth": 0.9}
+
+
+def _canvas() -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _finish(figure: Figure, axes: Axes, heading: str) -> Figure:
+    axes.set_title(_text(heading), fontsize=9)
+    axes.grid(linewidth=0.4, alpha=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _text(text: str) -> str:
+    """A label that begins with an underscore would be left out of the legend."""
+    return f"\u200a{text}" if text.startswith("_") else text
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    made = []
+    for suffix, dates in ((".pdf", {"CreationDate": None}), (".svg", {"Date": None})):
+        path = stem.with_name(stem.name + suffix)
+        temporary = path.with_name(f".{path.name}")
+        figure.savefig(temporary, format=suffix[1:], metadata=dates)
+        temporary.replace(path)
+        made.append(path)
+    return made
