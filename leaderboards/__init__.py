@@ -9,16 +9,18 @@ if TYPE_CHECKING:
     from leaderboards.build import check, report, rows, text
     from leaderboards.figures import draw
     from leaderboards.frame import load
+    from leaderboards.provenance import show
     from leaderboards.results import Results, check_publishable, read
 
 _HOME = {
     **dict.fromkeys(("check", "report", "rows", "text"), "build"),
     "draw": "figures",
     "load": "frame",
+    "show": "provenance",
     **dict.fromkeys(("Results", "check_publishable", "read"), "results"),
 }
 
-__all__ = ["Results", "check", "check_publishable", "draw", "load", "read", "report", "rows", "text"]
+__all__ = ["Results", "check", "check_publishable", "draw", "load", "read", "report", "rows", "show", "text"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shlex
 from array import array
 from collections.abc import Sequence
 from importlib.resources import files
@@ -22,6 +21,7 @@ from leaderboards.boards import Board
 from leaderboards.columns import FORMS, columns
 from leaderboards.escape import plain
 from leaderboards.notes import notes, title
+from leaderboards.provenance import command
 from leaderboards.results import Curve, Entry
 from leaderboards.row import Row
 from leaderboards.styles import Style, styles
@@ -117,7 +117,6 @@ def _details(board: Board, name: str, out: Path) -> str:
 def _run(entry: Entry, out: Path) -> dict[str, Any]:
     record = entry.record
     trial, machine = record.trial, record.machine
-    command = ["prunebench", "run", record.suite, "--only", trial.method.name, "--seeds", str(trial.seed)]
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return {
         "key": record.key,
@@ -125,7 +124,7 @@ def _run(entry: Entry, out: Path) -> dict[str, Any]:
         "top1": record.result.top1,
         "href": quote(os.path.relpath(entry.path, out)),
         "suite": plain(record.suite),
-        "command": plain(shlex.join(command)),
+        "command": plain(command(entry)),
         "machine": plain(f"{machine.device}, {machine.cpu}, {machine.threads} threads, {machine.precision}"),
         "versions": plain(versions),
         "commit": plain(machine.commit),

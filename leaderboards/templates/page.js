@@ -106,7 +106,12 @@ function makeTable(board, section) {
         return element("span", row.cells[i], column.name === "top1" && row.mark ? { class: row.mark } : {});
       },
     })),
-    rowFormatter: (row) => row.getElement().classList.toggle("dense", row.getData().row.dense),
+    rowFormatter: (row) => {
+      const shown = row.getElement();
+      shown.classList.toggle("dense", row.getData().row.dense);
+      shown.tabIndex = 0;
+      shown.onkeydown = (event) => { if (event.key === "Enter") openDetail(board, section, row.getData().id); };
+    },
   });
   table.on("rowClick", (event, row) => openDetail(board, section, row.getData().id));
   const [text, point, long] = ["text", "point", "long"].map((name) => section.querySelector(`[data-filter="${name}"]`));

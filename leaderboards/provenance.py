@@ -1,0 +1,88 @@
+"""Where one result comes from: everything that its record says, for a reader who doubts a cell."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from bench.errors import UserError
+from bench.record import read_record
+from leaderboards.columns import number
+from leaderboards.escape import plain
+from leaderboards.results import Entry, Folders, Results, read
+
+CURVE = 12
+"""Epochs of the training history that are printed, evenly spread."""
+
+
+def show(folders: Folders | Results, key: str) -> str:
+    """The record whose key begins with `key`: result, cost, command, trial, machine, history.
+
+    Raises UserError where no record, or more than one, begins so.
+    """
+    results = folders if isinstance(folders, Results) else read(folders)
+    found = [entry for entry in results.records if entry.record.key.startswith(key)]
+    if not found:
+        for item in results.unfinished:
+            if item.trial.key.startswith(key):
+                return f"{item.trial.key}  {plain(item.trial.label)}\n{item.state}: {plain(item.reason)}\n"
+        raise UserError(f"there is no record whose key begins with '{plain(key)}'")
+    if len(found) > 1:
+        keys = ", ".join(entry.record.key for entry in found[:5])
+        raise UserError(f"{len(found)} records have a key that begins with '{plain(key)}': {keys}")
+    return "\n".join(f"{name:<22} {plain(value)}".rstrip() for name, value in _lines(found[0])) + "\n"
+
+
+def command(entry: Entry) -> str:
+    """The command that runs the trial again, from the suite that made it."""
+    record = entry.record
+    words = ["prunebench", "run", record.suite, "--only", record.trial.method.name, "--seeds", str(record.trial.seed)]
+    return shlex.join(words)
+
+
+def _lines(entry: Entry) -> list[tuple[str, str]]:
+    record = read_record(entry.path)  # once more, for its whole history
+    trial, result, dense = record.trial, record.result, record.dense
+    lines = [
+        ("key", f"{record.key}  {trial.label}"),
+        ("record", str(entry.path)),
+        ("suite", record.suite),
+        ("again", command(entry)),
+        ("W&B run id", record.key),
+        ("top-1", f"{number(result.top1)} % of {result.test_images:,} test images (top-5 {number(result.top5)} %)"),
+    ]
+    if dense:
+        lines.append(("change against dense", f"{number(result.top1 - dense.top1, sign=True)} points"))
+    if record.cut_top1 is not None:
+        lines.append(("top-1 after the cut", f"{number(record.cut_top1)} %"))
+    if record.best_top1 is not None:
+        lines.append(("best test epoch", f"{number(record.best_top1)} % (never ranks)"))
+    for name, size, whole in (
+        ("MACs", result.macs, dense and dense.macs),
+        ("fvcore total", result.fvcore_total, dense and dense.fvcore_total),
+        ("params", result.params, dense and dense.params),
+    ):
+        share = f" ({100 * size / whole:.2f} % of {whole:,})" if whole else ""
+        lines.append((name, f"{size:,}{share}"))
+    if record.off_target is not None:
+        lines.append(("off the target", f"{number(record.off_target, sign=True)} points of dense MACs"))
+    for name, spent in (("training", record.spent), ("dense training", record.spent_dense)):
+        if spent:
+            cost = f"{spent.epochs:g} epochs, {spent.images:,} images, {spent.macs:.4g} MACs, {spent.seconds:.0f} s"
+            lines.append((name, cost))
+    lines += [("starts from", record.starts_from), ("started, finished", f"{record.started}, {record.finished}")]
+    lines += [(f"machine.{name}", _text(value)) for name, value in record.machine.model_dump().items()]
+    lines += [(f"trial.{name}", _text(value)) for name, value in trial.model_dump(mode="json").items()]
+    kept = (f"{name} {units}/{record.dense_widths.get(name, '?')}" for name, units in record.widths.items())
+    lines += [("widths", ", ".join(kept)), *(("note", note) for note in record.notes)]
+    n = len(record.history)
+    for i in sorted({round(k * (n - 1) / max(CURVE - 1, 1)) for k in range(CURVE)} if n else ()):
+        epoch = record.history[i]
+        tested = f", test top-1 {number(epoch.top1)} %" if epoch.top1 is not None else ""
+        figures = f"loss {epoch.loss:.4f}, training top-1 {number(epoch.train_top1)} %{tested}, lr {epoch.lr:g}"
+        lines.append((f"epoch {i + 1} of {n}", f"{epoch.phase}: {figures}"))
+    return lines
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

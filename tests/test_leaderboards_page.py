@@ -1,0 +1,101 @@
+"""The page in a real browser, where Chromium and Playwright are installed; what it holds, anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import make_history, make_record, make_trial, save, save_failure
+
+import leaderboards
+
+HOSTILE = '<img src=x onerror="document.title=1">'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    for keep in (0.7, 0.5):
+        for name, lead in (("l1", 0.0), ("dcff", 0.5), (HOSTILE, 1.0)):
+            for seed in range(3):
+                trial = make_trial(name, seed, keep)
+                save(
+                    folder, make_record(trial, 90 + seed / 10 + lead, int(4e7 * keep), history=make_history(250, 90.0))
+                )
+    save(folder, make_record(make_trial(track="paper")))
+    save_failure(folder, make_trial("random", keep=0.5), HOSTILE)
+    leaderboards.report(folder, folder / "report")
+    return folder
+
+
+def test_everything_is_inside(folder: Path) -> None:
+    text = (folder / "report" / "index.html").read_text()
+    assert not re.search(r"""<(script|link|img)[^>]*(src|href)=["']?(https?:)?//""", text)
+    assert text.count("</script>") == 5 and HOSTILE not in text
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert [board["title"] for board in data] == [
+        "cifar10, cifar_resnet20, matched track", "cifar10, cifar_resnet20, paper track",
+    ]  # fmt: skip
+
+
+def test_details_hold_thinned_curves_and_links(folder: Path) -> None:
+    text = (folder / "report" / "data" / "cifar10-cifar-resnet20-matched-track.js").read_text()
+    name, rows = json.loads("[" + text.removeprefix("details(").removesuffix(");\n") + "]")
+    assert name == "cifar10-cifar-resnet20-matched-track"
+    runs = [run for row in rows for run in row["runs"]]
+    assert len(runs) == 18 and all((folder / "report" / run["href"]).is_file() for run in runs)
+    assert len(runs[0]["curve"]["epochs"]) == 100 and runs[0]["curve"]["epochs"][-1] == 250
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: trouble.append(request.url) if "://" in request.url[7:] else None)
+    page.goto((folder / "report" / "index.html").as_uri())
+    board = page.locator("#cifar10-cifar-resnet20-matched-track")
+
+    def column(name: str) -> list[str]:
+        return [
+            text.strip()
+            for text in board.locator(f"> .table .tabulator-cell[tabulator-field={name}]").all_inner_texts()
+        ]
+
+    assert len(column("method")) == 7 and HOSTILE in column("method")
+    board.locator(".tabulator-col[tabulator-field=top1]").first.click()
+    assert column("top1")[0].startswith("91.10") and column("top1")[-1] == "failed"
+    board.locator(".tabulator-col[tabulator-field=top1]").first.click()
+    assert column("top1")[0].startswith("90.10") and column("top1")[-1] == "failed"
+    board.locator("[data-filter=text]").fill("DCFF")
+    assert column("method") == ["dcff", "dcff"] and board.locator("output").inner_text() == "2 of 7 rows"
+    board.locator("[data-filter=point]").select_option("50 %")
+    assert column("method") == ["dcff"]
+    board.locator("> .table .tabulator-row").first.press("Enter")
+    link = board.locator(".detail a").first
+    link.wait_for()
+    assert board.locator(".detail svg").count() >= 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    with page.expect_navigation():
+        link.click()
+    assert page.url.endswith("record.json")
+    assert trouble == []
+    page.close()

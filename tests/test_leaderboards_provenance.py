@@ -1,0 +1,38 @@
+"""What is said of one record."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from records import make_history, make_record, make_trial, save, save_failure
+
+import leaderboards
+from bench.errors import UserError
+
+
+def test_a_record_is_shown_by_the_beginning_of_its_key(tmp_path: Path) -> None:
+    record = make_record(make_trial(params={"scope": "layer"}), 90.0, history=make_history(100, 90.0), notes=["a\x1bb"])
+    text = leaderboards.show(save(tmp_path, record), record.key[:6])
+    lines = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
+    assert lines["MACs"] == "20,000,000 (50.00 % of 40,000,000)"
+    assert lines["again"] == "prunebench run tiny --only l1 --seeds 0"
+    assert lines["machine.commit"] == "abc" and '"scope": "layer"' in lines["trial.method"]
+    epochs = re.findall(r"^epoch ([0-9]+) of 100 ", text, re.MULTILINE)
+    assert len(epochs) == 12 and epochs[0] == "1" and epochs[-1] == "100"
+    assert "\x1b" not in text
+
+
+def test_a_failed_trial_says_why(tmp_path: Path) -> None:
+    trial = make_trial()
+    save_failure(tmp_path, trial, "the loss is NaN")
+    assert "failed: the loss is NaN" in leaderboards.show(tmp_path, trial.key)
+
+
+def test_unknown_and_ambiguous_keys_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, make_record(), make_record(make_trial(seed=1)))
+    with pytest.raises(UserError, match="no record"):
+        leaderboards.show(tmp_path, "zz")
+    with pytest.raises(UserError, match="2 records"):
+        leaderboards.show(tmp_path, "")
