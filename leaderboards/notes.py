@@ -22,8 +22,8 @@ def title(board: Board) -> str:
     return f"SMOKE RUN: {text}" if board.smoke else text
 
 
-def notes(board: Board) -> list[str]:
-    """What a reader must know to read the table, one sentence or two each."""
+def notes(board: Board, best: str = "in bold", second: str = "underlined") -> list[str]:
+    """What a reader must know to read the table, one sentence or two each; how the best two are marked."""
     trial, records = board.trial, [entry.record for entry in board.entries]
     lines = ["Smoke run: it shows that everything works, not what a method is worth."] if board.smoke else []
     lines.append(f"Dense network: {_dense_source(trial)}")
@@ -42,7 +42,7 @@ def notes(board: Board) -> list[str]:
     lines.append(
         "Rank: 1 + the number of rows that are significantly better at the same MACs kept (two-sided paired t-test "
         f"by seed, Holm's correction over all pairs at that point, α = {ALPHA}); none under {MIN_SEEDS} seeds. "
-        "Best top-1 of each point in bold, second best underlined."
+        f"Best top-1 of each point {best}, second best {second}."
     )
     lines.append(
         "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1). "

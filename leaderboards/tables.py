@@ -23,7 +23,7 @@ def terminal(board: Board, width: int | None = None) -> str:
     lines = _aligned(board, "usual")
     if width is not None and max(map(len, lines)) > width:
         lines = _aligned(board, "compact")
-    below = [plain(note) for note in notes(board)]
+    below = [plain(note) for note in notes(board, "with **", "with *")]
     if width is not None:
         below = [line for note in below for line in textwrap.wrap(note, width, subsequent_indent="  ")]
     return "\n".join([plain(title(board)), "", *lines, "", *below, ""])
