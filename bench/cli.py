@@ -108,6 +108,54 @@ def fetch(arguments: argparse.Namespace) -> None:
     bring(arguments.dataset, source=arguments.source)
 
 
+def new_method(arguments: argparse.Namespace) -> None:
+    """Write the start of a method of your own."""
+    from bench import template
+
+    paths = template.write(arguments.name, arguments.out)
+    root = paths[0].parent
+    print("written: " + " ".join(map(str, paths)))
+    print(f"try it: pip install --no-build-isolation -e {root} && prunebench run {root / 'suite.yaml'}")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a compact network as ONNX, or as a torch.export program."""
+    from bench.compact import describe
+    from bench.export import export as write
+    from bench.status import find_trial
+
+    path = Path(arguments.network)
+    if not path.is_file() and not path.suffix:
+        path = find_trial(arguments.network, iter(_run_folders())) / "model.safetensors"
+    out, difference = write(path, arguments.out, arguments.to)
+    about = describe(path)
+    print(f"written: {out}")
+    print(
+        f"input: (batch, {about.in_chans}, {about.image_size}, {about.image_size}), mean {about.mean}, std {about.std}"
+    )
+    print(
+        "not checked: onnxruntime is not installed" if difference is None else f"largest difference: {difference:.1e}"
+    )
+
+
+def coverage(arguments: argparse.Namespace) -> None:
+    """Check methods on backbones and write the table."""
+    from bench import coverage as matrix
+
+    backbones = matrix.cnns() if arguments.family else arguments.backbones or matrix.BACKBONES.split()
+    found = matrix.fill(
+        arguments.methods or matrix.prunable(),
+        backbones,
+        arguments.json or RUNS / f"{arguments.out.stem}.json",
+        keep_macs=arguments.keep,
+        max_params=arguments.max_params,
+        limit=arguments.limit,
+        again=arguments.again,
+    )
+    arguments.out.write_text(matrix.table(found, "prunebench " + " ".join(sys.argv[1:]), arguments.keep))
+    print(f"written: {arguments.out}")
+
+
 def _publish(folders: list[Path], out: Path, mirror: Any = None) -> list[str]:
     """Table to the terminal, all formats into `out`; the problems found, also printed."""
     import leaderboards
@@ -147,6 +195,10 @@ def _run_folders() -> list[Path]:
 
 def _comma(text: str) -> list[str]:
     return [item for item in text.split(",") if item]
+
+
+def _millions(text: str) -> float:
+    return float(text.removesuffix("M"))
 
 
 def _numbers(text: str) -> list[int]:
@@ -201,6 +253,26 @@ def _parser() -> argparse.ArgumentParser:
     parser_fetch = command(fetch)
     parser_fetch.add_argument("dataset")
     parser_fetch.add_argument("--from", dest="source", type=Path, help="a folder with the official files")
+
+    parser_new = command(new_method, "new-method")
+    parser_new.add_argument("name", help="such as my_method")
+    parser_new.add_argument("--out", type=Path, default=Path(), help="where its folder goes (default: here)")
+
+    parser_export = command(export)
+    parser_export.add_argument("network", help="a trial's key, or its beginning, or a model.safetensors")
+    parser_export.add_argument("--to", choices=["onnx", "torch"], default="onnx")
+    parser_export.add_argument("--out", type=Path, help="the new file (default: beside the network's)")
+
+    parser_coverage = command(coverage)
+    parser_coverage.add_argument("--methods", type=_comma, metavar="METHODS", help="such as l1,dcff (default: all)")
+    parser_coverage.add_argument("--backbones", type=_comma, metavar="BACKBONES", help="default: one of each kind")
+    parser_coverage.add_argument("--family", choices=["cnn"], help="in their place all convolutional networks of timm")
+    parser_coverage.add_argument("--max-params", type=_millions, metavar="60M", help="leave larger ones out")
+    parser_coverage.add_argument("--keep", type=float, default=0.5, help="share of the MACs (default: 0.5)")
+    parser_coverage.add_argument("--limit", type=float, default=120, help="seconds for a cell (default: 120)")
+    parser_coverage.add_argument("--again", action="store_true", help="check the cells that failed anew")
+    parser_coverage.add_argument("--out", type=Path, default=Path("docs/coverage.md"))
+    parser_coverage.add_argument("--json", type=Path, help="where finished cells are kept (default: under runs/)")
     return parser
 
 
