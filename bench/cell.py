@@ -1,0 +1,256 @@
+"""One cell of the coverage table: a method's whole course on a backbone, on noise, with every cut checked.
+
+It is ok when the method came through (forward, backward, cut, training), what came back is a plain network whose MACs
+are as near to the target as they come, every cut gave the outputs that the same channels set to zero give, and the
+saved network loads with equal outputs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bench import backbones, compact, cost
+from bench.backbones.resnet import PadShortcut
+from bench.coupling import trace
+from bench.errors import UserError
+from bench.method import Budget, Keep, Method
+from bench.session import Session
+from bench.spec import BackboneSpec, Recipe
+from bench.trial import check_plain, distance_from_target
+
+MIXERS = (nn.LayerNorm, nn.GroupNorm, "StdConv2d", "ScaledStdConv2d", "EcaModule", "GlobalResponseNorm")
+"""Layers whose output for one channel depends on all channels: cutting others and setting them to zero differ."""
+
+SIZES = (64, 96, 128)
+"""Pixels, tried before a backbone's own image size."""
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What became of a method on a backbone. `status`: "ok", "failed" or "left out" (no row in the table).
+
+    `note`: the reason of a failure, or what could not be checked. `params`: millions, dense. `macs`: share of the dense
+    MACs that is left; `off`: its distance from the target in percentage points.
+    """
+
+    method: str
+    backbone: str
+    status: str = "ok"
+    note: str = ""
+    params: float = 0.0
+    image_size: int = 0
+    macs: float | None = None
+    off: float | None = None
+    seconds: float = 0.0
+
+
+class Noise:
+    """A `bench.data.Data` of random images: 8 to train on, 4 as hold-out, 4 to test."""
+
+    classes, channels = 10, 3
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    train_images, holdout_images, test_images = 8, 4, 4
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self.images = torch.randn(8, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+        self.labels = torch.arange(8)
+
+    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        for ids in torch.randperm(8, generator=generator).split(batch_size):
+            yield self.images[ids], self.labels[ids]
+
+    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.images[:4], self.labels[:4]
+
+    test = holdout
+
+    def steps(self, batch_size: int) -> int:
+        return -(-8 // batch_size)
+
+
+class Watched(Session):
+    """A session that compares every cut with the same channels set to zero.
+
+    `difference`: the largest so far, relative to the largest output.
+    """
+
+    difference = 0.0
+
+    def shrink(self, model: nn.Module, keep: Keep) -> nn.Module:
+        images, masked = next(self.data.test(4))[0], deepcopy(model)
+        for coupling in trace(model, self.example):
+            gone = torch.ones(coupling.size, dtype=torch.bool)
+            gone[keep.get(coupling.first.layer, torch.arange(coupling.size))] = False
+            for part in coupling.parts:
+                if part.makes or isinstance(part.module, _BatchNorm | PadShortcut) and part.side != "in":
+                    hook = _zero(part.channels[gone].flatten())
+                    masked.get_submodule(part.layer).register_forward_hook(hook)
+        expected = outputs(masked, images)
+        model = super().shrink(model, keep)
+        self.difference = max(self.difference, distance(expected, outputs(model, images)))
+        return model
+
+
+def check(method: Method, backbone: str, *, keep_macs: float = 0.5, max_params: float | None = None) -> Cell:
+    """One cell, in this process. Raises whatever goes wrong; UserError where the message is a reason for the table.
+
+    `keep_macs`: share of the dense MACs to keep. `max_params`: millions; larger networks are left out, and so are those
+    with self-attention.
+    """
+    started = perf_counter()
+    with torch.device("meta"):
+        empty = timm.create_model(backbone)
+    cell = Cell(method.name, backbone, params=sum(p.numel() for p in empty.parameters()) / 1e6)
+    if max_params and cell.params > max_params:
+        return replace(cell, status="left out", note=f"more than {max_params:g} M parameters")
+    if max_params and any(type(module).__name__.endswith("Attention") for module in empty.modules()):
+        return replace(cell, status="left out", note="self-attention")
+    with tempfile.TemporaryDirectory(prefix="prunebench-coverage-") as folder:
+        model, data = network(backbone)
+        recipe = Recipe(epochs=2, lr=1e-4, batch_size=4)
+        macs = keep_macs * cost.count(model, data.images[:1]).macs
+        session = Watched(
+            model,
+            data,
+            budget=Budget(keep_macs, macs, epochs=2, dense_recipe=recipe),
+            recipe=recipe,
+            seed=0,
+            device=torch.device("cpu"),
+            folder=Path(folder),
+            wanted={"threads": 1, "precision": "fp32"},
+            limited=not method.control,
+        )
+        method.check(model, session.groups(model))
+        model = method.compress(model, session)
+        check_plain(model)
+        _check_backward(model, session)
+        _check_saved(model, backbone, data, Path(folder))
+        left = session.cost(model).macs
+        off = distance_from_target(session, model, left)
+    mixers = _mixers(model)
+    exact = session.difference <= TOLERANCE
+    if not exact and not mixers:
+        raise UserError(f"not exact: {session.difference:.0e} from the same channels set to zero")
+    note = "" if exact else f"not comparable with channels set to zero: {', '.join(mixers)} mixes channels"
+    share = keep_macs * left / macs
+    return replace(cell, note=note, image_size=data.image_size, macs=share, off=off, seconds=perf_counter() - started)
+
+
+def network(backbone: str) -> tuple[nn.Module, Noise]:
+    """A backbone whose norms are not at their initial values, and images of the smallest size that it takes."""
+    torch.manual_seed(0)
+    configured = timm.get_pretrained_cfg(backbone)
+    own = configured.input_size[-1] if configured else 224
+    sizes = (own,) if backbone in backbones.OWN or (configured and configured.fixed_input_size) else (*SIZES, own)
+    for size in sizes:
+        data = Noise(size)
+        model = backbones.create(BackboneSpec(name=backbone), num_classes=data.classes, image_size=size)
+        try:
+            outputs(model, data.images[:1])
+            break
+        except (RuntimeError, AssertionError):
+            if size == sizes[-1]:
+                raise
+    for parameter in model.parameters():
+        if parameter.dim() <= 1:  # so that zeros and ones hide nothing
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            module.running_mean += 0.2 * torch.randn_like(module.running_mean)
+            module.running_var *= 0.5 + torch.rand_like(module.running_var)
+    return model, data
+
+
+def outputs(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits in double precision and eval mode, (N, classes); the model is left alone."""
+    with torch.no_grad():
+        return deepcopy(model).double().eval()(images.double())
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Largest difference, relative to the largest value."""
+    return float((one - other).abs().max() / one.abs().max().clamp_min(1e-300))
+
+
+def isolated(job: Callable[[], Cell], limit: float) -> Cell | str:
+    """Run a job in a process of its own, for `limit` seconds at most: its cell, or in one line why there is none."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch and timm are imported once, not once a cell
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(job, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        if receiver.poll(limit):
+            return receiver.recv()
+        return f"not finished after {limit:g} s"
+    except EOFError:
+        process.join()
+        return f"its process died (exit code {process.exitcode})"
+    finally:
+        process.kill()
+        process.join()
+
+
+def _child(job: Callable[[], Cell], sender: Connection) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    try:
+        sender.send(job())
+    except Exception as error:
+        reason = " ".join(str(error).split()) or traceback.format_exc().splitlines()[-2].strip()
+        sender.send(reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"[:200])
+
+
+def _zero(channels: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
+        return output.index_fill(-1 if isinstance(module, nn.Linear) else 1, channels, 0)
+
+    return hook
+
+
+def _mixers(model: nn.Module) -> list[str]:
+    """Names of the kinds of layers in it that mix channels."""
+    kinds = {type(module) for module in model.modules()}
+    named = [mixer for mixer in MIXERS if isinstance(mixer, str)]
+    return sorted(
+        kind.__name__
+        for kind in kinds
+        if issubclass(kind, (nn.LayerNorm, nn.GroupNorm)) or any(base.__name__ in named for base in kind.__mro__)
+    )
+
+
+def _check_backward(model: nn.Module, session: Session) -> None:
+    model.train()
+    images, labels = next(session.batches(1))
+    session.loss(model, images, labels).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if not gradients or not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        raise UserError("a gradient of the compact network is not finite")
+    model.zero_grad()
+
+
+def _check_saved(model: nn.Module, backbone: str, data: Noise, folder: Path) -> None:
+    path = folder / "model.safetensors"
+    shape = {"num_classes": data.classes, "in_chans": data.channels, "image_size": data.image_size}
+    compact.save(path, model, BackboneSpec(name=backbone), mean=data.mean, std=data.std, **shape)
+    if not distance(outputs(model, data.images), outputs(compact.load_compact(path), data.images)) <= TOLERANCE:
+        raise UserError("saved and loaded it gives other outputs")
