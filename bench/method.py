@@ -220,7 +220,14 @@ class Method:
 
 @dataclass(frozen=True)
 class OneShot(Method):
-    """Score, rank, cut once, fine-tune. A subclass writes `score` alone."""
+    """Score, rank, cut once, fine-tune. A subclass writes `score` alone.
+
+    `scope`: "global" ranks all filters of the network in one list, "layer" takes the same share from every group.
+    `by_mean`: a global ranking divides the scores by their group's mean, because layers differ in scale; False where
+    a criterion is comparable across layers as it is.
+    """
+
+    by_mean: ClassVar[bool] = True
 
     scope: Literal["global", "layer"] = field(default="global", kw_only=True)
 
@@ -230,7 +237,7 @@ class OneShot(Method):
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
         scores = self.score(model, run)
-        if self.scope == "global":
+        if self.scope == "global" and self.by_mean:
             scores = {name: score / score.mean().clamp_min(1e-12) for name, score in scores.items()}
         model = run.shrink(model, run.select(model, scores, scope=self.scope))
         run.train(model, run.epochs_left, name="fine-tune")

@@ -24,6 +24,7 @@ class Hessian(OneShot):
     """
 
     name: ClassVar[str] = "hessian"
+    by_mean: ClassVar[bool] = False
     summary: ClassVar[str] = "OBD for filters: cuts the smallest second-order change of the loss (diagonal Fisher)"
     paper: ClassVar[Paper] = Paper(
         title="EigenDamage: Structured Pruning in the Kronecker-Factored Eigenbasis",
@@ -56,12 +57,6 @@ class Hessian(OneShot):
         model.zero_grad()
         model.train(training)
         return {group.name: _change(group, fisher) for group in groups}
-
-    def compress(self, model: nn.Module, run: Run) -> nn.Module:
-        scores = self.score(model, run)
-        model = run.shrink(model, run.select(model, scores, scope=self.scope))
-        run.train(model, run.epochs_left, name="fine-tune")
-        return model
 
 
 @torch.no_grad()

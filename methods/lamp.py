@@ -20,6 +20,7 @@ class LAMP(OneShot):
     """
 
     name: ClassVar[str] = "lamp"
+    by_mean: ClassVar[bool] = False
     summary: ClassVar[str] = "cuts by squared norm relative to the layer's larger filters, over all layers at once"
     paper: ClassVar[Paper] = Paper(
         title="Layer-adaptive Sparsity for the Magnitude-based Pruning",
@@ -35,12 +36,6 @@ class LAMP(OneShot):
 
     def score(self, model: nn.Module, run: Run) -> dict[str, Tensor]:
         return {group.name: _lamp(group) for group in run.groups(model)}
-
-    def compress(self, model: nn.Module, run: Run) -> nn.Module:
-        scores = self.score(model, run)
-        model = run.shrink(model, run.select(model, scores, scope=self.scope))
-        run.train(model, run.epochs_left, name="fine-tune")
-        return model
 
 
 def _lamp(group: Group) -> Tensor:

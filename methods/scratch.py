@@ -20,9 +20,10 @@ class Scratch(Method):
     epochs: "matched" trains for the trial's own epochs; "E" for as many as the dense recipe; "B" until as many
         MACs are spent as the dense recipe spends; "twin" for as many as the twin trained.
 
-    The weights are those of the first filters of a freshly initialised dense network. Filters are drawn
-    independently of each other, so the first are as random as any, and each layer has the distribution of
-    the dense network's initialisation (its variance follows the dense, not the compact, fan-out).
+    The weights are those of the middle filters of a freshly initialised dense network, as in `dcff`: zero-padded
+    shortcuts go on joining the centres of their stages. Filters are drawn independently of each other, so the middle
+    ones are as random as any, and each layer has the distribution of the dense network's initialisation (its variance
+    follows the dense, not the compact, fan-out).
     """
 
     name: ClassVar[str] = "scratch"
@@ -49,12 +50,11 @@ class Scratch(Method):
             raise MethodError("scratch: `epochs: twin` copies a method's epochs: name it with `of: METHOD`")
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
-        dense_macs, widths = run.cost(model).macs, run.budget.widths
+        dense_macs, widths, groups = run.cost(model).macs, run.budget.widths, run.groups(model)
         if widths is None:
-            first_best = {g.name: torch.arange(g.size, 0, -1, dtype=torch.float32) for g in run.groups(model)}
-            keep = run.select(model, first_best, scope="layer")
-        else:
-            keep = {name: torch.arange(width) for name, width in widths.items()}
+            chosen = run.select(model, {g.name: torch.zeros(g.size) for g in groups}, scope="layer")
+            widths = {name: len(ids) for name, ids in chosen.items()}
+        keep = {g.name: torch.arange(widths[g.name]) + (g.size - widths[g.name]) // 2 for g in groups}
         model = run.shrink(model, keep)
         run.train(model, self._length(run, dense_macs / run.cost(model).macs))
         return model

@@ -27,6 +27,7 @@ class Taylor(OneShot):
     """
 
     name: ClassVar[str] = "taylor"
+    by_mean: ClassVar[bool] = False
     summary: ClassVar[str] = "cuts the filters with the smallest squared first-order change of the loss"
     paper: ClassVar[Paper] = Paper(
         title="Importance Estimation for Neural Network Pruning",
@@ -55,12 +56,6 @@ class Taylor(OneShot):
         model.zero_grad()
         model.train(training)
         return scores
-
-    def compress(self, model: nn.Module, run: Run) -> nn.Module:
-        scores = self.score(model, run)
-        model = run.shrink(model, run.select(model, scores, scope=self.scope))
-        run.train(model, run.epochs_left, name="fine-tune")
-        return model
 
     @torch.no_grad()
     def _change(self, group: Group) -> Tensor:
