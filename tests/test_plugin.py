@@ -1,0 +1,122 @@
+"""A package of its own, and what `prunebench new-method` writes, installed as a user installs them and run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import cli, registry, template
+from bench.errors import UserError
+from bench.record import read_record
+from bench.testing import check_method
+
+EXAMPLE = Path(__file__).parent / "example_plugin"
+SUITE = """
+name: plugins
+smoke: true
+dataset: {name: digits, subset: 320}
+backbone: cifar_resnet20
+dense:
+  recipe: {epochs: 1, lr: 0.1}
+keep_macs: [0.5]
+methods:
+  - random
+  - spread: {power: 2}
+  - my_method
+recipe: {epochs: 1, lr: 0.02}
+resources: {cpus: 1}
+tracking: {mode: disabled}
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with both packages, to be put on PYTHONPATH, so that the environment stays as it is."""
+    root = tmp_path_factory.mktemp("plugins")
+    example = shutil.copytree(EXAMPLE, root / "example")  # a build leaves files where it is done
+    template.write("my_method", root)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", root / "site", example, root / "my_method"], check=True)
+    return root / "site"
+
+
+def prunebench(installed, folder, *arguments):
+    path = os.pathsep.join([str(installed), str(Path(cli.__file__).parents[1])])
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "bench.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def test_an_installed_method_gets_a_row(installed, tmp_path):
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    done = prunebench(installed, tmp_path, "run", "suite.yaml", "--scheduler", "inline", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    records = [read_record(path) for path in (tmp_path / "out").glob("trials/*/record.json")]
+    by_method = {record.trial.method.name: record for record in records}
+    assert set(by_method) == {"dense", "random", "spread", "my_method"}
+    assert by_method["spread"].trial.method.params == {"scope": "global", "power": 2.0}
+    assert by_method["spread"].widths != by_method["my_method"].widths
+    table = (tmp_path / "out" / "report" / "table.md").read_text()
+    for text in (done.stdout, table.replace("\\", "")):  # Markdown escapes the underscore
+        assert "spread" in text and "my_method" in text
+
+
+def test_installed_methods_are_listed(installed, tmp_path):
+    listed = prunebench(installed, tmp_path, "list", "methods").stdout.splitlines()
+    assert any(line.startswith("spread ") and "cuts the filters whose weights vary least" in line for line in listed)
+    assert any(line.startswith("my_method ") for line in listed)
+    assert any(line.startswith("l1 ") for line in listed)
+
+
+def test_they_keep_the_contract(installed, monkeypatch):
+    monkeypatch.syspath_prepend(str(installed))
+    registry.methods.cache_clear()
+    try:
+        for name in ("spread", "my_method"):
+            check_method(registry.methods()[name], images=128, epochs=2)
+    finally:
+        registry.methods.cache_clear()
+
+
+def test_the_documentation_shows_what_is_written(installed):
+    text = (Path(__file__).parents[1] / "docs" / "adding-a-method.md").read_text()
+    shown = text.split("```python\n", 1)[1].split("```", 1)[0]
+    assert shown == (installed / "my_method.py").read_text()
+
+
+def test_the_start_is_short_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new-method", "edge_of_chaos"]) == 0
+    method = tmp_path / "edge_of_chaos" / "edge_of_chaos.py"
+    assert len(method.read_text().splitlines()) < 40
+    assert "class EdgeOfChaos(OneShot):" in method.read_text()
+    method.write_text("mine")
+    assert cli.main(["new-method", "edge_of_chaos"]) == 2
+    assert method.read_text() == "mine"
+    assert "nothing is overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Mine", "lower-case"),
+        ("my-method", "lower-case"),
+        ("class", "lower-case"),
+        ("l1", "already"),
+        ("json", "already"),
+    ],
+)
+def test_a_name_that_cannot_be_had(tmp_path, name, reason):
+    with pytest.raises(UserError, match=reason):
+        template.write(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
