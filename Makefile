@@ -13,10 +13,10 @@ demo: $(READY)  ## the main job, on real images where they can be had
 	fi
 
 test: $(READY) lint  ## everything that a change must pass
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
 
 test-all: $(READY) lint  ## the long tests too
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
