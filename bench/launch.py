@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import registry, suite
+from bench import preflight, registry, suite
 from bench.board import Status, Summary
 from bench.record import write_json
 from bench.schedule import run_trials
@@ -39,6 +39,8 @@ def run_suite(
     trials = _trials(wanted, seeds)
     chosen = choose(trials, only)
     out = out or Path("runs") / wanted.name
+    if address is None:  # the nodes of a cluster have their own disks
+        preflight.check(chosen, out)
     _write_plan(out, wanted, path, trials)
     tracking = wanted.tracking
     with (
