@@ -1,27 +1,31 @@
 """Where each trial stands, read from its folder: what is done, what can start, what has to wait.
 
 A trial is done when its record.json exists, and was tried as often as there are failed-N.json. So a killed run goes on
-when it is started again.
+when it is started again. A trial that another process holds (see bench/lease.py) is left to it and looked at again.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.lease import holder
 from bench.record import Failure, read_failures, write_failure
 from bench.spec import Trial
 
 RETRIES = 2
 """How often, within one run, a trial is tried again that the machine made fail (killed, out of memory, lost node)."""
 
-State = Literal["waiting", "running", "done", "failed", "blocked"]
+ELSEWHERE = "elsewhere"
+"""A trial's state, and what a worker says that found its trial held by another process."""
+
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "blocked"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class TrialStatus:
     tries: int = 0
     started: float | None = None
     seconds: float = 0.0
+    failures: int = 0
+    """Failed tries on disk before this one."""
+    mine: bool = True
+    """False once another process runs it, which then mirrors it too."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) ->
     return Status(tuple(look(trial) for trial in trials))
 
 
-def ready(board: dict[str, TrialStatus], pending: Mapping[str, Any]) -> list[TrialStatus]:
+def ready(board: dict[str, TrialStatus], pending: Collection[str]) -> list[TrialStatus]:
     """The trials that can start now. Marks those as blocked that no longer can, and what depends on them."""
     while True:
         startable, blocked = [], False
@@ -87,7 +95,9 @@ def ready(board: dict[str, TrialStatus], pending: Mapping[str, Any]) -> list[Tri
             needs = [need for need in (status.trial.baseline, status.trial.twin) if need]
             missing = [need for need in needs if not (status.folder.parent / need / "record.json").exists()]
             hopeless = [
-                need for need in missing if need not in board or board[need].state not in ("waiting", "running")
+                need
+                for need in missing
+                if need not in board or board[need].state not in ("waiting", "running", "elsewhere")
             ]
             if hopeless:
                 board[key], blocked = _block(status, hopeless[0], board.get(hopeless[0])), True
@@ -115,23 +125,44 @@ def running(status: TrialStatus) -> TrialStatus:
     return status
 
 
-def conclude(status: TrialStatus, failures_before: int, lost: str) -> TrialStatus:
-    """A submitted trial has ended. `lost`: how its worker died, where it did."""
+def elsewhere(status: TrialStatus) -> TrialStatus:
+    """A trial that waits here, as it stands where another process holds or held it."""
+    known = status.state == "elsewhere"
+    if (status.folder / "record.json").exists():
+        return replace(status, state="done", reason="")
+    if place := holder(status.folder):
+        before = status.failures if known else len(read_failures(status.folder))
+        return replace(status, state="elsewhere", reason=f"left to {place}", failures=before, mine=False)
+    if not known:
+        return status
+    failures = read_failures(status.folder)
+    if len(failures) > status.failures and failures[-1].kind == "method":
+        return replace(status, state="failed", reason=failures[-1].reason)
+    return replace(status, state="waiting", reason="", mine=True)
+
+
+def conclude(status: TrialStatus, lost: str, kind: Literal["method", "machine"] = "machine") -> TrialStatus:
+    """A submitted trial has ended. `lost`: how, where its worker left nothing on disk; `kind`: of that failure."""
     status = running(status)
     if (status.folder / "record.json").exists():
         return replace(status, state="done", reason="")
-    if len(read_failures(status.folder)) == failures_before:
-        fail(status, "machine", lost or "the trial ended and left no record")
-    last = read_failures(status.folder)[-1]
+    if lost == ELSEWHERE:
+        return replace(status, state="elsewhere", mine=False)
+    failures = read_failures(status.folder)
+    if len(failures) > status.failures:
+        last = failures[-1]
+    else:
+        last = fail(status, kind, lost or "the trial ended and left no record")
     if last.kind == "machine" and status.tries < RETRIES:
-        return replace(
-            status, state="waiting", reason=last.reason, tries=status.tries + 1, started=None, seconds=0.0, progress={}
-        )
+        waiting = replace(status, state="waiting", reason=last.reason, tries=status.tries + 1)
+        return replace(waiting, started=None, seconds=0.0, progress={})
     return replace(status, state="failed", reason=last.reason)
 
 
-def fail(status: TrialStatus, kind: Literal["method", "machine", "blocked"], reason: str, trace: str = "") -> None:
-    """Write a failed try down."""
+def fail(status: TrialStatus, kind: Literal["method", "machine", "blocked"], reason: str, trace: str = "") -> Failure:
+    """Write a failed try down, where the disk takes it."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     failure = Failure(key=status.key, trial=status.trial, kind=kind, reason=reason, when=when, traceback=trace)
-    write_failure(status.folder, failure)
+    with suppress(OSError):
+        write_failure(status.folder, failure)
+    return failure

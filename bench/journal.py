@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ Entry = tuple[dict[str, Tensor], Any]
 
 
 class Journal:
-    """Events of one trial, in the order of the calls."""
+    """Events of one trial, in the order of the calls. `guard` raises where this process may not write (any more)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, guard: Callable[[], None] = lambda: None) -> None:
+        self.guard = guard
         self._folder = folder
         self._number = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,15 +72,20 @@ class Journal:
         return None
 
     def _write(self, name: str, tensors: Mapping[str, Tensor], values: Any) -> None:
+        self.guard()
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         content = save(plain or {"": torch.zeros(0)}, metadata={"values": json.dumps(values)})
         path = self._folder / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
         temporary = self._folder / f".{path.name}.{os.getpid()}"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def _read(self, name: str) -> Entry | None:
         for path in sorted(self._folder.glob(f"{name}-????????????????.safetensors")):

@@ -66,7 +66,7 @@ class Progress:
                 self._say(f"started  {trial.trial.label} ({trial.key})")
             elif trial.state == "done" and known:
                 self._say(f"done     {trial.trial.label}: {_top1(trial)}in {duration(trial.seconds)}; {counts(status)}")
-            elif trial.state in ("failed", "blocked"):
+            elif trial.state in ("failed", "blocked", "elsewhere"):
                 self._say(f"{trial.state:<8} {trial.trial.label} ({trial.key}): {trial.reason}")
             elif trial.state == "waiting" and trial.tries:
                 self._say(f"again    {trial.trial.label} ({trial.key}): {trial.reason}")
@@ -82,7 +82,9 @@ class Progress:
 
 def counts(status: Status) -> str:
     """Such as `3 done, 2 running, 1 waiting of 6 trials`."""
-    parts = [(len(status.among(state)), state) for state in ("done", "running", "failed", "blocked", "waiting")]
+    parts = [
+        (len(status.among(state)), state) for state in ("done", "running", "elsewhere", "failed", "blocked", "waiting")
+    ]
     return ", ".join(f"{n} {state}" for n, state in parts if n) + f" of {len(status.trials)} trials"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +109,9 @@ class Failure(_Part):
     traceback: str = ""
 
 
+_FAILED = re.compile(r"failed-([0-9]{1,9})\.json")
+
+
 class RecordError(UserError):
     """A file that is no record; the message names it."""
 
@@ -150,19 +155,44 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def find_records(where: Path) -> list[Path]:
+    """The record that `where` is, or all beneath that folder: `record.json` of a trial, or `<key>.json`."""
+    if not where.is_dir():
+        return [where]
+    return sorted(path for path in where.rglob("*.json") if re.fullmatch(r"record|[0-9a-f]{16}", path.stem))
+
+
+def beside(record: Path, name: str, key: str | None = None) -> Path:
+    """A file that belongs to a record: `name` in its trial's folder, or `<key>.name` beside `<key>.json`.
+
+    With `key`, the same file of another record, where that record lies in the same way.
+    """
+    if record.name == "record.json":
+        return record.parent / name if key is None else record.parent.parent / key / name
+    return record.with_name(f"{key or record.stem}.{name}")
+
+
 def read_failures(folder: Path) -> list[Failure]:
-    """The failed tries of one trial, oldest first."""
-    paths = sorted(folder.glob("failed-*.json"), key=lambda p: int(p.stem.split("-")[1]))
-    return [Failure.model_validate_json(p.read_bytes()) for p in paths]
+    """The failed tries of one trial, oldest first. A damaged file is passed over."""
+    found = [(int(match[1]), p) for p in folder.glob("failed-*.json") if (match := _FAILED.fullmatch(p.name))]
+    failures = []
+    for _, path in sorted(found):
+        with suppress(OSError, ValidationError):
+            failures.append(Failure.model_validate_json(path.read_bytes()))
+    return failures
 
 
 def _temporary(path: Path, value: BaseModel | dict[str, Any]) -> Path:
     text = value.model_dump_json(indent=1) if isinstance(value, BaseModel) else json.dumps(value, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
     return Path(name)

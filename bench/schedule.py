@@ -12,49 +12,31 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
-from pydantic import Field, field_validator
-
-from bench.board import Status, Summary, TrialStatus, conclude, fail, ready, running, survey
+from bench.board import ELSEWHERE, Status, Summary, TrialStatus, conclude, elsewhere, fail, ready, running, survey
 from bench.errors import UserError
-from bench.record import read_failures, write_json
-from bench.spec import Spec, Trial
-
-POLL = 0.5
-"""Seconds between two looks at the running trials."""
-
-
-class Resources(Spec):
-    """What one trial gets. They do not count in its key.
-
-    `cpus`: cores, and threads, of a trial; None means one core on Ray and all cores inline. `gpus`: GPUs, or a share of
-    one; 0 hides the GPUs from a trial on Ray. Inline trials use what this process sees.
-    """
-
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    gpus: Annotated[float, Field(ge=0)] = 0.0
-
-    @field_validator("gpus")
-    @classmethod
-    def _whole(cls, gpus: float) -> float:
-        if gpus > 1 and gpus != int(gpus):
-            raise ValueError("more than one GPU must be a whole number")
-        return gpus
+from bench.inline import POLL, Inline
+from bench.lease import LeasedError
+from bench.record import Failure, read_failures, write_json
+from bench.resources import Resources
+from bench.spec import Trial
 
 
 class _Pool(Protocol):
-    """Where trials run. `wait` returns (key, how the worker was lost or "") of trials that ended."""
+    """Where trials run. `wait` returns (key, what `_work` said or how it was lost) of trials that ended."""
 
     threads: int
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
-    def submit(self, key: str, work: Callable[[], None]) -> None: ...
+    def submit(self, key: str, work: Callable[[], str]) -> None: ...
     def wait(self) -> list[tuple[str, str]]: ...
+    def stop(self, key: str) -> None: ...
 
 
 def run_trials(
@@ -73,15 +55,16 @@ def run_trials(
 
     A trial waits for the records of its `baseline` and `twin`; where one of them fails, it is blocked, and tried again
     in the next run. A trial that its method made fail is left alone, unless `retry_failed`. `address` joins a Ray
-    cluster, which must share the folder `out`; otherwise a Ray of our own is started and stopped. `watch` is called
-    about twice a second. `run_trial` replaces `bench.trial.run_trial`. Raises UserError, and KeyboardInterrupt on
-    Ctrl-C or SIGTERM once the workers are stopped.
+    cluster, which must share the folder `out`; otherwise a Ray of our own is started and stopped. Another driver may
+    work in the same folder: what it runs is waited for. `watch` is called about twice a second. `run_trial` replaces
+    `bench.trial.run_trial`. Raises UserError, and KeyboardInterrupt on Ctrl-C or SIGTERM once the workers are stopped.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     board = {status.key: status for status in survey(trials, out, retry_failed=retry_failed).trials}
     earlier = {key for key, status in board.items() if status.state == "done"}
-    pending: dict[str, int] = {}  # key -> failures on disk before this try
+    pending: set[str] = set()
+    late: set[str] = set()
     began = time.monotonic()
 
     def show() -> None:
@@ -90,80 +73,72 @@ def run_trials(
         watch(Status(tuple(board.values()), time.monotonic() - began))
 
     def submit(pool: _Pool) -> None:
+        for status in others():
+            board[status.key] = elsewhere(status)
         for status in ready(board, pending):
-            (status.folder / "progress.json").unlink(missing_ok=True)
-            pending[status.key] = len(read_failures(status.folder))
-            pool.submit(status.key, partial(_work, status.trial, out, suite, run_trial, pool.threads))
+            board[status.key] = status = elsewhere(status)
+            if status.state == "waiting":
+                (status.folder / "progress.json").unlink(missing_ok=True)
+                board[status.key] = replace(status, failures=len(read_failures(status.folder)))
+                pending.add(status.key)
+                pool.submit(status.key, partial(_work, status.trial, out, suite, run_trial, pool.threads))
+
+    def others() -> list[TrialStatus]:
+        return [status for status in board.values() if status.state == "elsewhere"]
+
+    def end(key: str, lost: str) -> None:
+        pending.discard(key)
+        board[key] = conclude(board[key], *((resources.late, "method") if key in late else (lost, "machine")))
+        late.discard(key)
 
     if ready(board, pending):
-        pool: _Pool = _Ray(resources, address) if scheduler == "ray" else _Inline(resources, show)
+        pool: _Pool = _Ray(resources, address) if scheduler == "ray" else Inline(resources, show)
         with pool, _sigterm_interrupts():
             submit(pool)
-            while pending:
+            while pending or others():
                 show()
-                for key, lost in pool.wait():
-                    board[key] = conclude(board[key], pending.pop(key), lost)
+                for key in pending - late:
+                    if resources.timeout and board[key].seconds > resources.timeout:
+                        late.add(key)
+                        pool.stop(key)
+                if pending:
+                    for key, lost in pool.wait():
+                        end(key, lost)
+                else:
+                    time.sleep(POLL)
                 submit(pool)
     show()
-    end = Status(tuple(board.values()), time.monotonic() - began)
+    last = Status(tuple(board.values()), time.monotonic() - began)
     return Summary(
-        done=tuple(t.key for t in end.among("done")),
-        failed={t.key: t.reason for t in end.among("failed")},
-        blocked={t.key: t.reason for t in end.among("blocked")},
-        trained=len({t.key for t in end.among("done")} - earlier),
-        seconds=end.seconds,
+        done=tuple(t.key for t in last.among("done")),
+        failed={t.key: t.reason for t in last.among("failed")},
+        blocked={t.key: t.reason for t in last.among("blocked")},
+        trained=len({t.key for t in last.among("done")} - earlier),
+        seconds=last.seconds,
     )
 
 
-def _work(trial: Trial, out: Path, suite: str, run_trial: Callable[..., Any] | None, threads: int) -> None:
-    """What a worker does. The result lies on disk; an exception that escapes the trial is written there too."""
+def _work(trial: Trial, out: Path, suite: str, run_trial: Callable[..., Any] | None, threads: int) -> str:
+    """What a worker does. The result lies on disk; an exception that escapes the trial is written there too.
+
+    Returns why the trial failed, for a disk that takes no more, or ELSEWHERE; else nothing.
+    """
     status = TrialStatus(trial, trial.key, out / "trials" / trial.key, "running")
     zero = {"epoch": 0.0, "epochs": 0.0, "images_per_s": 0.0, "eta_s": 0.0}
     try:
-        write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
+        with suppress(OSError):  # a full disk shows in the trial
+            write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
         if run_trial is None:
             import bench.trial
 
             run_trial = bench.trial.run_trial
-        run_trial(trial, out, suite=suite, threads=threads)
+        result = run_trial(trial, out, suite=suite, threads=threads)
+        return result.reason if isinstance(result, Failure) else ""
+    except LeasedError:
+        return ELSEWHERE
     except Exception as error:
         kind: Literal["machine", "method"] = "machine" if isinstance(error, OSError | MemoryError) else "method"
-        fail(status, kind, f"{type(error).__name__}: {error}", traceback.format_exc())
-
-
-class _Inline:
-    """One trial at a time in this process; a second thread keeps the display alive."""
-
-    def __init__(self, resources: Resources, show: Callable[[], None]) -> None:
-        self.threads = max(1, int(resources.cpus or os.cpu_count() or 1))
-        self.show = show
-        self.queue: list[tuple[str, Callable[[], None]]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def submit(self, key: str, work: Callable[[], None]) -> None:
-        self.queue.append((key, work))
-
-    def wait(self) -> list[tuple[str, str]]:
-        key, work = self.queue.pop(0)
-        stop = threading.Event()
-
-        def tick() -> None:
-            while not stop.wait(POLL):
-                self.show()
-
-        ticker = threading.Thread(target=tick, daemon=True)
-        ticker.start()
-        try:
-            work()
-        finally:
-            stop.set()
-            ticker.join()
-        return [(key, "")]
+        return fail(status, kind, f"{type(error).__name__}: {error}", traceback.format_exc()).reason
 
 
 class _Ray:
@@ -218,8 +193,12 @@ class _Ray:
         if self.ours:
             self.ray.shutdown()
 
-    def submit(self, key: str, work: Callable[[], None]) -> None:
+    def submit(self, key: str, work: Callable[[], str]) -> None:
         self.running[self.task.remote(work)] = key
+
+    def stop(self, key: str) -> None:
+        for reference in (r for r, name in self.running.items() if name == key):
+            self.ray.cancel(reference, force=True)
 
     def wait(self) -> list[tuple[str, str]]:
         ready, _ = self.ray.wait(list(self.running), timeout=POLL)
@@ -227,14 +206,13 @@ class _Ray:
 
     def _lost(self, reference: Any) -> str:
         try:
-            self.ray.get(reference)
+            return str(self.ray.get(reference))
         except self.ray.exceptions.RayTaskError as error:
             return f"{type(error.cause).__name__}: {_first_line(error.cause)}"
         except self.ray.exceptions.WorkerCrashedError:
             return "the worker process died: it was killed, ran out of memory or crashed"
         except self.ray.exceptions.RayError as error:
             return f"{type(error).__name__}: {_first_line(error)}"
-        return ""
 
 
 def _first_line(error: object) -> str:

@@ -55,7 +55,7 @@ class Tracker:
             if trial.state == "running":
                 self._closed.discard(trial.key)
                 self.poll(trial.trial, trial.folder)
-            elif trial.state in ("done", "failed") and trial.key not in self._closed:
+            elif trial.state in ("done", "failed") and trial.mine and trial.key not in self._closed:
                 self._closed.add(trial.key)
                 self.finish(trial.trial, trial.folder, trial.reason)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrize
 from bench import budget as budgets
 from bench import channels, compact, cost, data, machine, registry, weights
 from bench.errors import UserError
+from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
 from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
 from bench.session import Session
@@ -25,32 +27,46 @@ from bench.spec import DENSE, Trial
 def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None) -> Record | Failure:
     """Run one trial in this process and leave record.json, or failed-N.json, in `out/trials/<key>`.
 
-    A finished trial's record is returned as it stands; a killed one goes on from its last finished epoch.
-    `threads`: CPU threads (None = torch's choice); a resumed trial keeps those it began with.
+    A finished trial's record is returned as it stands; a killed one goes on from its last finished epoch. A full disk
+    may leave no room for failed-N.json: the Failure is returned all the same. Raises LeasedError where the trial
+    runs in another process. `threads`: CPU threads (None = torch's choice); a resumed trial keeps those it began with.
     """
     folder = out / "trials" / trial.key
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "record.json").exists():
-        return read_record(folder / "record.json")
-    with (folder / "log.txt").open("a", buffering=1) as log:
 
-        def say(line: str) -> None:
+    def say(line: str) -> None:
+        with suppress(OSError), (folder / "log.txt").open("a") as log:
             log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
 
+    if (folder / "record.json").exists():
+        return read_record(folder / "record.json")
+    with hold(folder) as lease:
+        if (folder / "record.json").exists():  # written between the two looks
+            return read_record(folder / "record.json")
         say(f"{trial.label} ({trial.key})")
         try:
-            record = _run(trial, out, folder, suite, threads, say)
+            record = _run(trial, out, folder, suite, threads, say, lease)
+            write_once(folder / "record.json", record)
+        except LeasedError:
+            raise
         except Exception as error:
             failure = _failure(trial, error)
             say(f"failed: {failure.reason}\n{failure.traceback}")
-            write_failure(folder, failure)
+            with suppress(OSError):
+                write_failure(folder, failure)
             return failure
         say(f"done: {record.result.top1:.2f} % top-1 at {record.result.macs / 1e6:.2f} M MACs")
-    write_once(folder / "record.json", record)
     return read_record(folder / "record.json")
 
 
-def _run(trial: Trial, out: Path, folder: Path, suite: str, threads: int | None, say: Callable[[str], None]) -> Record:
+def _run(
+    trial: Trial,
+    out: Path,
+    folder: Path,
+    suite: str,
+    threads: int | None,
+    say: Callable[[str], None],
+    lease: Lease,
+) -> Record:
     started = datetime.now(UTC)
     method = registry.build(trial.method)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,15 +96,19 @@ def _run(trial: Trial, out: Path, folder: Path, suite: str, threads: int | None,
         test_each_epoch=trial.test_each_epoch,
         say=say,
     )
+    session.journal.guard = lease.check
     method.check(model, session.groups(model))
     if method.prunes:
         channels.check(model, example)  # a network that cannot be cut is refused before any training
+        if trial.keep_macs:  # and so is a target that the floors put out of reach
+            session.select(model, {group.name: torch.zeros(group.size) for group in session.groups(model)})
     torch.manual_seed(trial.seed)
     model = method.compress(model, session)
     check_plain(model)
     groups = {group.name: group.size for group in session.groups(model)}
     result = _measure(session, model)
     off_target = distance_from_target(session, model, result.macs) if trial.keep_macs and method.prunes else None
+    lease.check()
     compact.save(
         folder / "model.safetensors",
         model,
@@ -202,7 +222,15 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
 
 def _failure(trial: Trial, error: Exception) -> Failure:
     """A full disk, a lost file system or exhausted memory is the machine's failure; all else is the method's."""
-    machine_numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM)
+    machine_numbers = (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOMEM,
+    )
     machines = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, OSError) and error.errno in machine_numbers
     )

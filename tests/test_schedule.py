@@ -9,62 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from trials import environment, make, run, tries
 
 from bench.board import RETRIES
 from bench.errors import UserError
-from bench.record import Failure, read_failures, write_failure, write_json
-from bench.schedule import Resources, run_trials
-from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
-
-RECIPE = Recipe(epochs=1, lr=0.1)
-ONE_CPU = Resources(cpus=1)
-
-
-def make(name: str, do: str = "ok", **more) -> Trial:
-    return Trial(
-        dataset=DataSpec(name="digits"),
-        backbone=BackboneSpec(name="cifar_resnet20"),
-        dense=DenseSpec(recipe=RECIPE),
-        method=MethodSpec(name=name, params={"do": do}),
-        recipe=RECIPE,
-        **more,
-    )
-
-
-def fake_trial(trial: Trial, out: Path, *, suite: str, threads: int) -> None:
-    """Stands in for bench.trial.run_trial; `do` says how it ends. Each try is a line in tries.txt."""
-    folder, do = out / "trials" / trial.key, trial.method.params["do"]
-    with (out / "tries.txt").open("a") as file:
-        file.write(f"{trial.method.name} {os.getpid()} {threads} {suite}\n")
-    first = not (folder / "tried").exists()
-    (folder / "tried").touch()
-    write_json(folder / "progress.json", {"phase": "train", "epoch": 0.5, "epochs": 1.0, "updated": time.time()})
-    if do == "kill" or (do == "kill once" and first):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if do == "method" or (do == "method once" and first):
-        failure = Failure(key=trial.key, trial=trial, kind="method", reason="the loss is NaN", when="now")
-        write_failure(folder, failure)
-        return
-    if do == "disk" or (do == "disk once" and first):
-        raise OSError("no space left on device")
-    if do == "bug":
-        raise ValueError("a bug")
-    if do == "interrupt":
-        raise KeyboardInterrupt
-    if do == "sleep":
-        time.sleep(1.2)
-    if do == "hang" and (out / "tries.txt").read_text().count(trial.method.name) <= 2:
-        time.sleep(600)
-    write_json(folder / "record.json", {"key": trial.key})
-
-
-def run(trials, out, *, scheduler="inline", **more):
-    options = {"suite": "s", "resources": ONE_CPU, "run_trial": fake_trial, **more}
-    return run_trials(trials, out, scheduler=scheduler, **options)
-
-
-def tries(out: Path) -> list[str]:
-    return [line.split()[0] for line in (out / "tries.txt").read_text().splitlines()]
+from bench.record import read_failures, write_json
+from bench.schedule import Resources
 
 
 def test_a_trial_waits_for_its_baseline_and_its_twin(tmp_path):
@@ -147,7 +97,7 @@ def test_interrupting_an_inline_run_keeps_what_is_finished(tmp_path):
 
 def test_inline_needs_neither_ray_nor_torch(tmp_path):
     code = (
-        "import sys; from pathlib import Path; import test_schedule as t\n"
+        "import sys; from pathlib import Path; import trials as t\n"
         f"t.run([t.make('l1')], Path({str(tmp_path)!r}))\n"
         "assert not {'ray', 'torch'} & set(sys.modules), 'imported'"
     )
@@ -198,6 +148,14 @@ def test_ray_gives_up_on_a_trial_that_keeps_dying(tmp_path, cluster):
     assert "worker process died" in summary.failed[dying.key]
 
 
+def test_ray_kills_a_trial_that_takes_too_long(tmp_path, cluster):
+    hang = make("hang", "hang")
+    summary = run([hang], tmp_path, scheduler="ray", resources=Resources(cpus=1, timeout="1s"))
+    assert "took longer than resources.timeout" in summary.failed[hang.key]
+    (line,) = (tmp_path / "tries.txt").read_text().splitlines()
+    assert gone(int(line.split()[1]), 15)
+
+
 def test_ray_refuses_what_no_machine_has(tmp_path, cluster):
     with pytest.raises(UserError, match=r"asks for 64 CPUs and 0 GPUs.*there are: 2 CPUs and 0 GPUs.*resources"):
         run([make("l1")], tmp_path, scheduler="ray", resources=Resources(cpus=64))
@@ -209,15 +167,10 @@ def test_ray_refuses_what_no_machine_has(tmp_path, cluster):
 PROGRAM = """
 import sys
 from pathlib import Path
-import test_schedule as t
+import trials as t
 summary = t.run([t.make("quick"), t.make("slow", "hang")], Path(sys.argv[1]), scheduler=sys.argv[2])
 print("done", len(summary.done))
 """
-
-
-def environment() -> dict[str, str]:
-    tests = Path(__file__).parent
-    return {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}", "RAY_ADDRESS": "192.0.2.1:6379"}
 
 
 def start(out: Path, scheduler: str = "ray") -> subprocess.Popen[str]:

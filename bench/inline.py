@@ -1,0 +1,73 @@
+"""Trials one after the other in this process: for a debugger, a notebook, a machine without Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from bench.errors import UserError
+from bench.resources import Resources
+
+POLL = 0.5
+"""Seconds between two looks at the running trials."""
+
+
+class Inline:
+    """One trial at a time in this process; a second thread keeps the display alive."""
+
+    def __init__(self, resources: Resources, show: Callable[[], None]) -> None:
+        self.threads = max(1, int(resources.cpus or os.cpu_count() or 1))
+        self.resources, self.show = resources, show
+        self.queue: list[tuple[str, Callable[[], str]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def submit(self, key: str, work: Callable[[], str]) -> None:
+        self.queue.append((key, work))
+
+    def stop(self, key: str) -> None:
+        pass  # it stops itself: see alarm
+
+    def wait(self) -> list[tuple[str, str]]:
+        key, work = self.queue.pop(0)
+        stop = threading.Event()
+
+        def tick() -> None:
+            while not stop.wait(POLL):
+                self.show()
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            with alarm(self.resources):
+                return [(key, work())]
+        finally:
+            stop.set()
+            ticker.join()
+
+
+@contextmanager
+def alarm(resources: Resources) -> Iterator[None]:
+    """Raises UserError in a trial of this process that takes too long. In another thread than the main one: never."""
+    if not resources.timeout or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise UserError(resources.late)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, resources.timeout)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
