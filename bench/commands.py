@@ -1,0 +1,259 @@
+"""What each command does. It imports what it needs when it runs: help must not pay for torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.suite import Suite
+
+RUNS, RESULTS, TABLES = Path("runs"), Path("leaderboards/results"), Path("leaderboards/tables")
+"""Run folders; reviewed records, and what is made of them."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a suite, or what is left of it, and print its table."""
+    from bench import launch, suite
+
+    path = suite.find(arguments.suite)
+    wanted = suite.load(path)
+    if arguments.dry_run:
+        print(launch.estimate(wanted, only=arguments.only, seeds=arguments.seeds))
+        return 0
+    out = arguments.out or RUNS / wanted.name
+    summary = launch.run_suite(
+        path,
+        out=out,
+        only=arguments.only,
+        seeds=arguments.seeds,
+        scheduler=arguments.scheduler,
+        address=arguments.address,
+        retry_failed=arguments.retry_failed,
+    )
+    problems = _publish([out], out / "report", mirror=wanted if summary.trained else None)
+    print(f"records: {out / 'trials'}; logs: `prunebench logs KEY`; W&B: {out / 'wandb'}")
+    print(f"{len(summary.done)} trials done ({summary.trained} now), {len(summary.failed)} failed, ", end="")
+    print(f"{len(summary.blocked)} blocked, in {summary.seconds:.0f} s")
+    return 1 if summary.failed or summary.blocked or problems else 0
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """Print how far a suite is."""
+    from bench import status as state
+
+    print(state.text(_run_folder(arguments)))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Build tables and page from records, or check those that are there."""
+    if arguments.check:
+        return _check(arguments.folders or [arguments.results], arguments.out or TABLES)
+    folders = _folders(arguments.folders) or _run_folders()
+    out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
+    return 1 if _publish(folders, out, figures=arguments.figures) else 0
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Show where a result comes from: its trial, machine, history and command."""
+    import leaderboards
+
+    folders = _folders(arguments.folders) or [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
+    print(leaderboards.show(folders, arguments.key), end="")
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Measure how fast compact networks are; the machine should do nothing else."""
+    from bench.record import find_records
+
+    paths = [path for folder in _folders(arguments.folders) for path in find_records(folder)]
+    if not paths:
+        raise UserError(f"there is no record in {arguments.folders[0]}")
+    from bench import latency
+
+    latency.measure(
+        paths,
+        name=arguments.machine,
+        threads=arguments.threads,
+        batches=arguments.batch,
+        loaded=arguments.loaded,
+        rounds=arguments.rounds,
+    )
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check records against their compact networks, the test set and their own sums."""
+    from bench.record import find_records
+
+    paths = [path for where in arguments.records for path in find_records(where)]
+    if not paths:
+        raise UserError(f"there is no record in {arguments.records[0]}")
+    if arguments.network and len(paths) > 1:
+        raise UserError("--network goes with one record")
+    from bench import verify as checking
+
+    refused = 0
+    for path in paths:
+        checks = checking.verify(path, network=arguments.network, root=arguments.root)
+        wrong = [check for check in checks if check.outcome == "refused"]
+        refused += bool(wrong)
+        print(f"{path}: {'refused' if wrong else 'verified'}")
+        for check in checks:
+            print(f"  {check.outcome:<8} {check.text}")
+    print(f"{len(paths) - refused} verified, {refused} refused")
+    return 1 if refused else 0
+
+
+def list_names(arguments: argparse.Namespace) -> None:
+    """List what there is."""
+    from bench import listing
+
+    rows = listing.rows(arguments.what)
+    print(json.dumps(rows, indent=1) if arguments.json else listing.table(rows))
+
+
+def logs(arguments: argparse.Namespace) -> None:
+    """Print a trial's log."""
+    from bench.status import find_trial
+
+    folder = find_trial(arguments.key, iter([arguments.out] if arguments.out else _run_folders()))
+    path = folder / "log.txt"
+    if not path.exists():
+        raise UserError(f"trial {folder.name} has no log yet")
+    print(path.read_text(), end="")
+
+
+def profile(arguments: argparse.Namespace) -> None:
+    """Count a backbone's MACs and parameters."""
+    from bench import listing
+
+    values = dict(item.partition("=")[::2] for item in arguments.set)
+    counted = listing.profile(arguments.backbone, values, arguments.dataset)
+    print(json.dumps(counted, indent=1) if arguments.json else listing.profile_table(counted))
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    """Bring a data set to this machine and check it."""
+    from bench.data.fetch import fetch as bring
+
+    bring(arguments.dataset, source=arguments.source)
+
+
+def new_method(arguments: argparse.Namespace) -> None:
+    """Write the start of a method of your own."""
+    from bench import template
+
+    paths = template.write(arguments.name, arguments.out)
+    root = paths[0].parent
+    print("written: " + " ".join(map(str, paths)))
+    print(f"try it: pip install --no-build-isolation -e {root} && prunebench run {root / 'suite.yaml'}")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a compact network as ONNX, or as a torch.export program."""
+    from bench.compact import describe
+    from bench.export import export as write
+    from bench.status import find_trial
+
+    path = Path(arguments.network)
+    if not path.is_file() and not path.suffix:
+        path = find_trial(arguments.network, iter(_run_folders())) / "model.safetensors"
+    out, difference = write(path, arguments.out, arguments.to)
+    about = describe(path)
+    print(f"written: {out}")
+    print(
+        f"input: (batch, {about.in_chans}, {about.image_size}, {about.image_size}), mean {about.mean}, std {about.std}"
+    )
+    print(
+        "not checked: onnxruntime is not installed" if difference is None else f"largest difference: {difference:.1e}"
+    )
+
+
+def coverage(arguments: argparse.Namespace) -> None:
+    """Check methods on backbones and write the table."""
+    from bench import coverage as matrix
+
+    backbones = matrix.cnns() if arguments.family else arguments.backbones or matrix.BACKBONES.split()
+    found = matrix.fill(
+        arguments.methods or matrix.prunable(),
+        backbones,
+        arguments.json or RUNS / f"{arguments.out.stem}.json",
+        keep_macs=arguments.keep,
+        max_params=arguments.max_params,
+        limit=arguments.limit,
+        again=arguments.again,
+    )
+    arguments.out.write_text(matrix.table(found, "prunebench " + " ".join(sys.argv[1:]), arguments.keep))
+    print(f"written: {arguments.out}")
+
+
+def _publish(folders: list[Path], out: Path, *, mirror: Suite | None = None, figures: bool = False) -> list[str]:
+    """Table to the terminal, all formats into `out`; the problems found, also printed."""
+    import leaderboards
+
+    found = leaderboards.read(folders)
+    print(leaderboards.text(found))
+    paths = leaderboards.report(found, out)
+    if figures:
+        paths += leaderboards.draw(found, out / "figures")
+    print("written: " + " ".join(map(str, paths)))
+    if mirror is not None:
+        from bench import launch
+
+        launch.mirror_report(mirror, leaderboards.rows(found), out)
+    return _tell(found.problems)
+
+
+def _check(folders: list[Path], tables: Path) -> int:
+    import leaderboards
+
+    found = leaderboards.read(folders)
+    if not (found.records or found.unfinished or tables.exists()):
+        print(f"no records in {' '.join(map(str, folders))} and no tables in {tables}: nothing to compare")
+        return 0
+    differences = leaderboards.check(found, tables)
+    if _tell(found.problems + differences):
+        return 1
+    print(f"the tables in {tables} are what {len(found.records)} records give")
+    return 0
+
+
+def _tell(problems: list[str]) -> list[str]:
+    """One line each; what was met twice, while tables were made one after the other, is told once."""
+    problems = list(dict.fromkeys(problems))
+    for problem in problems:
+        print(f"prunebench: {problem}", file=sys.stderr)
+    return problems
+
+
+def _folders(names: list[Path]) -> list[Path]:
+    """Each a folder, or the name of a suite that has run."""
+    folders = [path if path.exists() else RUNS / path for path in names]
+    for folder in folders:
+        if not folder.exists():
+            raise UserError(f"there is no folder {folder}: name a suite that has run, or a folder of records")
+    return folders
+
+
+def _run_folder(arguments: argparse.Namespace) -> Path:
+    if arguments.out:
+        return Path(arguments.out)
+    path = Path(arguments.suite)
+    if path.is_file():
+        import yaml
+
+        values = yaml.safe_load(path.read_text())
+        return RUNS / str(values.get("name", path.stem) if isinstance(values, dict) else path.stem)
+    return RUNS / arguments.suite
+
+
+def _run_folders() -> list[Path]:
+    folders = sorted(path.parent for path in RUNS.glob("*/trials"))
+    if not folders:
+        raise UserError("there is no run folder under runs/: start a suite with `prunebench run`, or name a folder")
+    return folders
