@@ -7,38 +7,33 @@ saved network loads with equal outputs.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import resource
+import signal
 import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import backbones, compact, cost
-from bench.backbones.resnet import PadShortcut
-from bench.coupling import trace
+from bench import backbones, channels, compact, cost
 from bench.errors import UserError
+from bench.exact import TOLERANCE, distance, mixers, outputs, shaken, zeroed
 from bench.method import Budget, Keep, Method
 from bench.session import Session
 from bench.spec import BackboneSpec, Recipe
 from bench.trial import check_plain, distance_from_target
 
-MIXERS = (nn.LayerNorm, nn.GroupNorm, "StdConv2d", "ScaledStdConv2d", "EcaModule", "GlobalResponseNorm")
-"""Layers whose output for one channel depends on all channels: cutting others and setting them to zero differ."""
-
 SIZES = (64, 96, 128)
 """Pixels, tried before a backbone's own image size."""
-TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -95,15 +90,8 @@ class Watched(Session):
     difference = 0.0
 
     def shrink(self, model: nn.Module, keep: Keep) -> nn.Module:
-        images, masked = next(self.data.test(4))[0], deepcopy(model)
-        for coupling in trace(model, self.example):
-            gone = torch.ones(coupling.size, dtype=torch.bool)
-            gone[keep.get(coupling.first.layer, torch.arange(coupling.size))] = False
-            for part in coupling.parts:
-                if part.makes or isinstance(part.module, _BatchNorm | PadShortcut) and part.side != "in":
-                    hook = _zero(part.channels[gone].flatten())
-                    masked.get_submodule(part.layer).register_forward_hook(hook)
-        expected = outputs(masked, images)
+        images = next(self.data.test(4))[0]
+        expected = outputs(zeroed(model, self.example, keep), images)
         model = super().shrink(model, keep)
         self.difference = max(self.difference, distance(expected, outputs(model, images)))
         return model
@@ -139,19 +127,26 @@ def check(method: Method, backbone: str, *, keep_macs: float = 0.5, max_params: 
             limited=not method.control,
         )
         method.check(model, session.groups(model))
+        channels.check(model, data.images[:1])
+        whole = channels.whole(model, data.images[:1])
         model = method.compress(model, session)
         check_plain(model)
         _check_backward(model, session)
         _check_saved(model, backbone, data, Path(folder))
         left = session.cost(model).macs
         off = distance_from_target(session, model, left)
-    mixers = _mixers(model)
+    mixing = mixers(model)
     exact = session.difference <= TOLERANCE
-    if not exact and not mixers:
+    if not exact and not mixing:
         raise UserError(f"not exact: {session.difference:.0e} from the same channels set to zero")
-    note = "" if exact else f"not comparable with channels set to zero: {', '.join(mixers)} mixes channels"
+    notes = [] if exact else [f"not comparable with channels set to zero: {', '.join(mixing)} mixes channels"]
+    if whole:
+        reasons = ", ".join(sorted(set(whole.values())))
+        notes.append(f"{len(whole)} of its convolutions stay whole: {reasons}")
     share = keep_macs * left / macs
-    return replace(cell, note=note, image_size=data.image_size, macs=share, off=off, seconds=perf_counter() - started)
+    return replace(
+        cell, note="; ".join(notes), image_size=data.image_size, macs=share, off=off, seconds=perf_counter() - started
+    )
 
 
 def network(backbone: str) -> tuple[nn.Module, Noise]:
@@ -169,48 +164,35 @@ def network(backbone: str) -> tuple[nn.Module, Noise]:
         except (RuntimeError, AssertionError):
             if size == sizes[-1]:
                 raise
-    for parameter in model.parameters():
-        if parameter.dim() <= 1:  # so that zeros and ones hide nothing
-            parameter.data += 0.2 * torch.randn_like(parameter)
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
-            module.running_mean += 0.2 * torch.randn_like(module.running_mean)
-            module.running_var *= 0.5 + torch.rand_like(module.running_var)
-    return model, data
-
-
-def outputs(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits in double precision and eval mode, (N, classes); the model is left alone."""
-    with torch.no_grad():
-        return deepcopy(model).double().eval()(images.double())
-
-
-def distance(one: Tensor, other: Tensor) -> float:
-    """Largest difference, relative to the largest value."""
-    return float((one - other).abs().max() / one.abs().max().clamp_min(1e-300))
+    return shaken(model), data
 
 
 def isolated(job: Callable[[], Cell], limit: float) -> Cell | str:
-    """Run a job in a process of its own, for `limit` seconds at most: its cell, or in one line why there is none."""
+    """Run a job in a process of its own: its cell, or in one line why there is none.
+
+    `limit`: seconds of CPU time; on a busy machine it may take ten times as long.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # torch and timm are imported once, not once a cell
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(job, sender), daemon=True)
+    process = context.Process(target=_child, args=(job, sender, limit), daemon=True)
     process.start()
     sender.close()
     try:
-        if receiver.poll(limit):
+        if receiver.poll(10 * limit):
             return receiver.recv()
-        return f"not finished after {limit:g} s"
     except EOFError:
         process.join()
-        return f"its process died (exit code {process.exitcode})"
+        if process.exitcode != -signal.SIGXCPU:
+            return f"its process died (exit code {process.exitcode})"
     finally:
         process.kill()
         process.join()
+    return f"not finished after {limit:g} s"
 
 
-def _child(job: Callable[[], Cell], sender: Connection) -> None:
+def _child(job: Callable[[], Cell], sender: Connection, limit: float) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), resource.RLIM_INFINITY))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     try:
@@ -218,24 +200,6 @@ def _child(job: Callable[[], Cell], sender: Connection) -> None:
     except Exception as error:
         reason = " ".join(str(error).split()) or traceback.format_exc().splitlines()[-2].strip()
         sender.send(reason if isinstance(error, UserError) else f"{type(error).__name__}: {reason}"[:200])
-
-
-def _zero(channels: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
-        return output.index_fill(-1 if isinstance(module, nn.Linear) else 1, channels, 0)
-
-    return hook
-
-
-def _mixers(model: nn.Module) -> list[str]:
-    """Names of the kinds of layers in it that mix channels."""
-    kinds = {type(module) for module in model.modules()}
-    named = [mixer for mixer in MIXERS if isinstance(mixer, str)]
-    return sorted(
-        kind.__name__
-        for kind in kinds
-        if issubclass(kind, (nn.LayerNorm, nn.GroupNorm)) or any(base.__name__ in named for base in kind.__mro__)
-    )
 
 
 def _check_backward(model: nn.Module, session: Session) -> None:

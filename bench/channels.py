@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bench.coupling import Coupling, Part, trace
+from bench import exact
+from bench.coupling import Coupling, Part, trace, trace_with_whole
 from bench.layers import NORMS, cut, cut_parameter
 from bench.method import Group, Keep, Member, MethodError
 
@@ -58,13 +58,27 @@ def shrink(model: nn.Module, example: Tensor, keep: Keep) -> nn.Module:
     return model
 
 
-def check(model: nn.Module, example: Tensor) -> None:
-    """Cut a copy of a plain network in half, to learn before any training whether it can be pruned at all.
+def whole(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """Convolutions in no group, since their filters cannot be cut -> the reason. Those of the outputs are not named."""
+    return trace_with_whole(model, example)[1]
 
-    Raises MethodError where `groups` or `shrink` do.
+
+def check(model: nn.Module, example: Tensor) -> None:
+    """Cut every other unit of a copy of a plain network, to learn before any training whether it can be pruned.
+
+    Raises MethodError where `groups` or `shrink` do, and where the cut network computes something else than the whole
+    one with the same channels set to zero: then its graph is wrong. A layer that mixes channels excuses a difference.
     """
-    halves = {group.name: torch.arange(max(group.floor, group.size // 2)) for group in groups(model, example)}
-    shrink(copy.deepcopy(model), example, halves)
+    copied = exact.shaken(model)
+    halves = {group.name: torch.arange(group.size)[:: 2 if group.size > 2 else 1] for group in groups(copied, example)}
+    images = torch.randn(example.shape, generator=torch.Generator().manual_seed(0)).to(example.device)
+    expected = exact.outputs(exact.zeroed(copied, example, halves), images)
+    off = exact.distance(expected, exact.outputs(shrink(copied, example, halves), images))
+    if not (off <= exact.TOLERANCE or exact.mixers(model)):
+        raise MethodError(
+            f"{type(model).__name__} cannot be pruned: cut, its outputs are not those with the same channels at zero "
+            f"({off:.0e} off), so which of its channels belong together was not found out rightly"
+        )
 
 
 def _role(part: Part) -> Literal["filters", "inputs", "norm"] | None:

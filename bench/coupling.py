@@ -73,10 +73,18 @@ class _Refused(Exception):
 
 
 def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
-    """All couplings, in the order of the forward pass, but those of the network's outputs.
+    """All couplings that can be cut, in the order of the forward pass; the network's outputs are in none.
 
-    `example`: (1, C, H, W) on the model's device. Raises MethodError, naming the layer, where a convolution that takes
-    part in the forward pass is in no coupling: pruning would silently pass it by.
+    `example`: (1, C, H, W) on the model's device. Raises MethodError as `trace_with_whole` does.
+    """
+    return trace_with_whole(model, example)[0]
+
+
+def trace_with_whole(model: nn.Module, example: Tensor) -> tuple[list[Coupling], dict[str, str]]:
+    """All couplings, and the convolutions whose filters cannot be cut, each with the reason: they stay whole.
+
+    Raises MethodError where nothing can be cut, and, naming the layer, where a convolution is unknown to the graph:
+    pruning would silently pass it by.
     """
     try:
         graph, found, calls = build(model, example)
@@ -102,13 +110,19 @@ def trace(model: nn.Module, example: Tensor) -> list[Coupling]:
         except _Refused as refusal:
             refused.update(dict.fromkeys(makers, str(refusal)))
     covered = outputs.union(part.module for coupling in couplings for part in coupling.parts if part.makes)
+    whole = {}
     for module, name in names.items():
         if isinstance(module, _ConvNd) and module not in covered:
-            why = refused.get(module, "not in its graph" if module in calls else "it is not used in eval mode")
-            raise MethodError(f"{type(model).__name__} cannot be pruned: filters of {name} are in no group: {why}")
+            if module not in refused:
+                why = "not in its graph" if module in calls else "it is not used in eval mode"
+                raise MethodError(f"{type(model).__name__} cannot be pruned: filters of {name} are in no group: {why}")
+            whole[name] = refused[module]
     if not couplings:
-        raise MethodError(f"{type(model).__name__} cannot be pruned: it has no filters but those of its outputs")
-    return sorted(couplings, key=lambda coupling: calls[coupling.first.module])
+        why = next(
+            (f"filters of {name}: {why}" for name, why in whole.items()), "it has no filters but those of its outputs"
+        )
+        raise MethodError(f"{type(model).__name__} cannot be pruned: {why}")
+    return sorted(couplings, key=lambda coupling: calls[coupling.first.module]), whole
 
 
 def _reaches_output(graph: Any, native: Any) -> bool:

@@ -59,7 +59,7 @@ def fill(
     *,
     keep_macs: float = 0.5,
     max_params: float | None = None,
-    limit: float = 120,
+    limit: float = 60,
     again: bool = False,
 ) -> list[Cell]:
     """The cells of all methods on all backbones, those in `file` as they stand and the others run one after the other.

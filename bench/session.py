@@ -67,6 +67,9 @@ class Session:
         dense_groups = channels.groups(model, self.example)
         self.dense_widths = {group.name: group.size for group in dense_groups}
         self._floors = {group.name: group.floor for group in dense_groups}
+        whole = channels.whole(model, self.example)
+        for why in dict.fromkeys(whole.values()):
+            say(f"{len(whole)} convolutions stay whole; {', '.join(n for n in whole if whole[n] == why)}: {why}")
         (folder / "history.jsonl").write_text("")
 
     @property

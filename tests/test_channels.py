@@ -225,7 +225,7 @@ class Odd(nn.Module):
         self.conv1, self.conv2 = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
         self.middle = middle
         self.fc = nn.Linear(8, 5)
-        if isinstance(middle, nn.Module):
+        if isinstance(middle, nn.Identity):
             self.extra = nn.Conv2d(8, 8, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,10 +235,6 @@ class Odd(nn.Module):
 @pytest.mark.parametrize(
     ("middle", "message"),
     [
-        (lambda x: torch.cat(x.split(4, 1)[::-1], 1), "filters of conv1 are in no group: its channels are split"),
-        (lambda x: torch.cat([x[:, 4:], x[:, :4]], 1), "filters of conv1 are in no group: its channels are sliced"),
-        (nn.GroupNorm(2, 8), "filters of conv1 are in no group: middle normalises channels in groups"),
-        (nn.ConvTranspose2d(8, 8, 1), "filters of conv1 are in no group: middle is a transposed convolution"),
         (nn.Identity(), "filters of extra are in no group: it is not used in eval mode"),
         (lambda x: x.detach(), "filters of conv1 are in no group: not in its graph"),
         (lambda x: x.flatten(99), "its graph cannot be traced"),
@@ -247,6 +243,32 @@ class Odd(nn.Module):
 def test_never_a_silent_no_op(middle, message):
     with pytest.raises(MethodError, match=f"Odd cannot be pruned: .*{message}"):
         channels.groups(Odd(middle), torch.zeros(1, 3, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("middle", "reason"),
+    [
+        (lambda x: torch.cat(x.split(4, 1)[::-1], 1), "its channels are split by fixed sizes"),
+        (lambda x: torch.cat([x[:, 4:], x[:, :4]], 1), "its channels are sliced by fixed sizes"),
+        (nn.GroupNorm(2, 8), "middle normalises channels in groups"),
+        (nn.ConvTranspose2d(8, 8, 1), "middle is a transposed convolution"),
+    ],
+)
+def test_what_cannot_be_cut_stays_whole_and_is_named(middle, reason):
+    model, example = Odd(middle), torch.zeros(1, 3, 9, 9)
+    assert channels.whole(model, example)["conv1"] == reason
+    assert [group.name for group in channels.groups(model, example)] == ["conv2"]
+    channels.check(model, example)
+    model.conv2 = nn.Identity()
+    with pytest.raises(MethodError, match=f"Odd cannot be pruned: filters of conv1: {reason}"):
+        channels.groups(model, example)
+
+
+def test_a_wrong_graph_is_found_before_training():
+    """The graph takes shuffled channels for channels in order."""
+    shuffle = Odd(lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2))
+    with pytest.raises(MethodError, match="outputs are not those with the same channels at zero"):
+        channels.check(shuffle, torch.zeros(1, 3, 9, 9))
 
 
 def test_a_number_of_channels_written_into_the_code_is_found_before_training():

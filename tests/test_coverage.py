@@ -22,7 +22,7 @@ def test_a_part_of_the_matrix(tmp_path: Path) -> None:
     found = coverage.fill(["l1", "slimming"], backbones, tmp_path / "cells.json")
     assert [one.status for one in found] == ["ok", "ok", "ok", "ok", "failed", "failed"]
     assert all(abs(one.macs - 0.5) < 0.02 for one in found[:4])
-    assert all("cannot be pruned: filters of conv1" in one.note for one in found[4:])
+    assert all("its outputs are not those" in one.note for one in found[4:])
     text = coverage.table(found, "prunebench coverage", 0.5)
     assert "**4 of 6 cells work.**" in text
     assert "| skresnet18 | **no** (1) | **no** (1) |" in text
@@ -78,6 +78,7 @@ def test_a_cut_that_differs_from_zeroed_channels_is_not_exact(monkeypatch: pytes
         return right(model, example, {**keep, name: torch.arange(len(ids))})
 
     assert cell.check(Careless(), "cifar_resnet20").status == "ok"
+    monkeypatch.setattr(channels, "check", lambda model, example: None)  # it would find this before the method runs
     monkeypatch.setattr(channels, "shrink", shifted)
     with pytest.raises(UserError, match="not exact"):
         cell.check(Careless(), "cifar_resnet20")
@@ -91,6 +92,11 @@ def die() -> Cell:
     os._exit(9)
 
 
+def spin() -> Cell:
+    while True:
+        pass
+
+
 def hang() -> Cell:
     time.sleep(60)
     raise AssertionError
@@ -98,7 +104,7 @@ def hang() -> Cell:
 
 def test_a_cell_that_dies_or_hangs_is_a_reason() -> None:
     assert cell.isolated(die, 60) == "its process died (exit code 9)"
-    assert cell.isolated(hang, 1) == "not finished after 1 s"
+    assert cell.isolated(spin, 0.5) == cell.isolated(hang, 0.5) == "not finished after 0.5 s"
 
 
 def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
@@ -117,5 +123,5 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_timm_cnns_come_family_by_family() -> None:
     first = coverage.cnns()[:46]
-    assert len({name.split("_")[0] for name in first}) >= 40
+    assert len({name.split("_")[0] for name in first}) >= 35
     assert not [name for name in coverage.cnns() if name.startswith(("vit_", "swin"))]
