@@ -48,7 +48,7 @@ requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 
 [project]
-name = "{name}"
+name = "{package}"
 version = "0.1.0"
 
 [project.entry-points."prunebench.methods"]
@@ -68,22 +68,25 @@ keep_macs: [0.5]
 seeds: [0, 1]
 methods: [random, l1, {name}]
 recipe: {{epochs: 4, lr: 0.02}}
+resources: {{cpus: 1}}
 """
 
 
 def write(name: str, folder: Path) -> list[Path]:
-    """Write `folder/name/` with the method, its pyproject.toml and a suite; the paths. Nothing is overwritten.
+    """Write `folder/prunebench-name/`: the method, its pyproject.toml and a suite. Nothing is overwritten.
 
+    Returns the paths. The folder's name is not the module's, or `import name` beside it would find the folder.
     Raises UserError for a name that cannot be a module's, is taken, or whose folder is there already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise UserError(f"'{name}' cannot name a method: take lower-case letters, digits and _, such as my_method")
-    root = folder / name
+    package = f"prunebench-{name.replace('_', '-')}"
+    root = folder / package
     if root.exists():
         raise UserError(f"{root} is already there, and nothing is overwritten: take another name, or move it away")
     _free(name)
     title = name.replace("_", " ")
-    words = {"name": name, "title": title, "cls": title.title().replace(" ", "")}
+    words = {"name": name, "package": package, "title": title, "cls": title.title().replace(" ", "")}
     files = {f"{name}.py": METHOD, "pyproject.toml": PYPROJECT, "suite.yaml": SUITE}
     root.mkdir(parents=True)
     for file, text in files.items():

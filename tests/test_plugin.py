@@ -41,7 +41,7 @@ def installed(tmp_path_factory):
     example = shutil.copytree(EXAMPLE, root / "example")  # a build leaves files where it is done
     template.write("my_method", root)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", root / "site", example, root / "my_method"], check=True)
+    subprocess.run([*pip, "--target", root / "site", example, root / "prunebench-my-method"], check=True)
     return root / "site"
 
 
@@ -97,7 +97,7 @@ def test_the_documentation_shows_what_is_written(installed):
 def test_the_start_is_short_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["new-method", "edge_of_chaos"]) == 0
-    method = tmp_path / "edge_of_chaos" / "edge_of_chaos.py"
+    method = tmp_path / "prunebench-edge-of-chaos" / "edge_of_chaos.py"
     assert len(method.read_text().splitlines()) < 40
     assert "class EdgeOfChaos(OneShot):" in method.read_text()
     method.write_text("mine")
