@@ -9,27 +9,27 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
 from bench.record import Machine, RecordError, beside
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Spread(_Part):
     """Median and quartiles over the rounds."""
 
-    median: float
-    q25: float
-    q75: float
+    median: PositiveFloat
+    q25: PositiveFloat
+    q75: PositiveFloat
 
 
 class Timing(_Part):
     """One batch size: milliseconds of a forward pass of the whole batch, and dense / compact of the same round."""
 
-    batch: int
+    batch: PositiveInt
     dense_ms: Spread
     compact_ms: Spread
     speedup: Spread

@@ -16,6 +16,7 @@ from bench.spec import DENSE, Trial
 from leaderboards.published import Printed, own_figure, printed_for
 from leaderboards.results import Entry, Results, Unfinished
 from leaderboards.row import Row, label, make_row, mark_and_rank, order
+from leaderboards.speed import Clock, add_speed
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Board:
     printed: list[Printed]
     """What papers report for this data set and backbone."""
     suites: list[str] = field(default_factory=list)
+    clock: Clock | None = None
+    """Where the speeds of the rows were measured."""
 
     @property
     def smoke(self) -> bool:
@@ -111,9 +114,8 @@ def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) ->
     printed = printed_for(trial)
     for row in rows:
         row.printed = own_figure(row, printed)
-    return Board(
-        trial, rows, printed, sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
-    )
+    suites = sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
+    return Board(trial, rows, printed, suites, add_speed(rows))
 
 
 def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:

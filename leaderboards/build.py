@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.record import RecordError
+from bench.record import RecordError, beside
 from leaderboards.boards import Board, boards
 from leaderboards.latex import HEAD, bibtex, latex, latex_compact
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
 from leaderboards.tables import csv_table, flat_rows, markdown, terminal
+
+MAX_NETWORK = 5 * 10**6
+"""Bytes of a compact network that may come with a reviewed record."""
 
 
 def text(folders: Folders | Results) -> str:
@@ -41,7 +44,7 @@ def rows(folders: Folders | Results) -> list[dict[str, object]]:
 def check(folders: Folders | Results, out: str | Path, publishable: bool = True) -> list[str]:
     """Where the files in `out` differ from what the records give, one line each; [] when they agree.
 
-    `publishable`: records that may not enter a leaderboard are named too.
+    `publishable`: records that may not enter a leaderboard, and networks too large for one, are named too.
     """
     results, folder = _results(folders), Path(out)
     differences = []
@@ -50,13 +53,17 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
             check_publishable(entry.record)
         except RecordError as error:
             differences.append(f"{entry.path}: {error}")
+        network = beside(entry.path, "model.safetensors")
+        if network.is_file() and network.stat().st_size > MAX_NETWORK:
+            differences.append(f"{network} is larger than {MAX_NETWORK // 10**6} MB: leave it out")
     contents = render(results, folder)
+    remedy = f"make it with `prunebench report FOLDER --out {folder}`, and commit it"
     for name, content in contents.items():
         path = folder / name
         if not path.is_file():
-            differences.append(f"{path} is missing: run `prunebench report` and commit it")
+            differences.append(f"{path} is missing: {remedy}")
         elif path.read_text(encoding="utf-8") != content:
-            differences.append(f"{path} differs from what its records give: run `prunebench report` and commit it")
+            differences.append(f"{path} differs from what its records give: {remedy}")
     paths = [folder / name for name in contents]
     differences += [f"{path} belongs to no board any more: remove it" for path in _left_over(folder, paths)]
     return differences

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from leaderboards.row import Row
+from leaderboards.speed import Speed
 from leaderboards.stats import Stat
 
 Form = Literal["brief", "compact", "usual", "long"]
@@ -99,6 +100,16 @@ def _tera(own: Stat | None) -> str:
     return "" if own is None else f"{own.mean / 1e12:.3g}" if own.mean < 1e15 else f"{own.mean / 1e12:.0f}"
 
 
+def _speedup(speed: Speed | None) -> str:
+    return f"{spread(speed.speedup)}×{'‡' if speed.loaded else ''}" if speed and speed.speedup else ""
+
+
+def _milliseconds(speed: Speed | None) -> str:
+    if speed is None:
+        return ""
+    return spread(speed.ms, 2 if speed.ms.mean >= 1 else 3) + ("‡" if speed.loaded else "")
+
+
 def _start(row: Row) -> str:
     return {"pretrained": "dense"}.get(row.starts_from, row.starts_from)
 
@@ -147,6 +158,18 @@ LONG = [
     Column("macs", "MACs (M)", _macs, _mean("macs")),
     Column("params", "Params (M)", _params, _mean("params")),
     Column("starts_from", "Starts from", _start, _start, numeric=False),
+    Column(
+        "speedup",
+        "Speed-up",
+        lambda r: _speedup(r.single),
+        lambda r: r.single.speedup.mean if r.single and r.single.speedup else None,
+    ),
+    Column(
+        "batch_speedup",
+        "Speed-up in batches",
+        lambda r: _speedup(r.batched),
+        lambda r: r.batched.speedup.mean if r.batched and r.batched.speedup else None,
+    ),
     Column("epochs", "Epochs", lambda r: _count(r.epochs), _mean("epochs")),
     Column("epochs_in_all", "Epochs in all", _epochs_in_all, _mean("epochs_in_all")),
     Column("printed", "Printed (%)", _printed, lambda r: r.printed.top1 if r.printed else None),
@@ -171,6 +194,18 @@ LONG = [
         lambda r: number(r.fvcore_total.mean / 1e6) if r.fvcore_total else "",
         _mean("fvcore_total"),
     ),
+    Column(
+        "latency",
+        "Latency (ms)",
+        lambda r: _milliseconds(r.single),
+        lambda r: r.single.ms.mean if r.single else None,
+    ),
+    Column(
+        "batch_latency",
+        "Latency of a batch (ms)",
+        lambda r: _milliseconds(r.batched),
+        lambda r: r.batched.ms.mean if r.batched else None,
+    ),
     Column("training_macs", "Training (TMACs)", lambda r: _tera(r.training_macs), _mean("training_macs")),
     Column(
         "training_macs_in_all",
@@ -191,5 +226,6 @@ BRIEF = [
 _COMPACT = {"method", "keep", "top1", "seeds", "change", "rank", "macs", "params"}
 FORMS = {
     "compact": _COMPACT,
-    "usual": _COMPACT | {"starts_from", "epochs", "epochs_in_all", "printed", "less_printed"},
+    "usual": _COMPACT
+    | {"speedup", "batch_speedup", "starts_from", "epochs", "epochs_in_all", "printed", "less_printed"},
 }

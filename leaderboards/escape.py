@@ -23,7 +23,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "†": r"$^\dagger$",
-    "Δ": r"$\Delta$", "α": r"$\alpha$", "`": r"\textasciigrave{}", "→": r"$\to$", "≥": r"$\ge$",
+    "‡": r"$^\ddagger$", "Δ": r"$\Delta$", "α": r"$\alpha$", "`": r"\textasciigrave{}", "→": r"$\to$", "≥": r"$\ge$",
     "[": "{[}", "*": "{*}",  # after a line break in a table, these two would belong to the break
 }  # fmt: skip
 _TRANSLATION = str.maketrans(_LATEX)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def load(folders: Folders) -> pd.DataFrame:
     """One row per record; accuracies and shares in percent, MACs and parameters as counts, times in seconds.
 
-    Hyper-parameters and recipe are columns `params.*` and `recipe.*`. What could not be read is warned about.
+    Hyper-parameters and recipe are columns `params.*` and `recipe.*`; speed, of the machine whose name comes first, is
+    `speedup.BATCH` and `latency_ms.BATCH`. What could not be read is warned about.
     """
     import pandas as pd
 
@@ -42,6 +43,10 @@ def _flat(entry: Entry) -> dict[str, Any]:
     for name, spent in (("spent", record.spent), ("spent_dense", record.spent_dense)):
         if spent:
             values |= {f"{name}.{field}": value for field, value in spent.model_dump().items()}
+    for latency in entry.latencies[:1]:
+        values["measured_on"] = latency.name
+        for t in latency.timings:
+            values |= {f"speedup.{t.batch}": t.speedup.median, f"latency_ms.{t.batch}": t.compact_ms.median}
     values |= {f"params.{name}": value for name, value in trial.method.params.items()}
     values |= {f"recipe.{name}": value for name, value in trial.recipe.model_dump().items()}
     machine = record.machine.model_dump()

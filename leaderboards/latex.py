@@ -21,6 +21,7 @@ PARTS = {
     "": ("method", "top1", "top5", "seeds", "change", "rank"),
     "cost": ("method", "macs", "params", "starts_from", "epochs", "epochs_in_all"),
     "further measurements": ("method", "fvcore_total", "training_macs", "training_macs_in_all", "cut_top1"),
+    "measured speed": ("method", "speedup", "latency", "batch_speedup", "batch_latency"),
     "against what is printed": (
         "method", "top1", "best_top1", "printed", "less_printed", "best_less_printed",
     ),

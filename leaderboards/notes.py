@@ -48,6 +48,7 @@ def notes(board: Board, best: str = "in bold", second: str = "underlined") -> li
         "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1). "
         "Epochs in all: with the dense network's, where a method starts from it."
     )
+    lines += _speed(board)
     if any(row.printed for row in board.rows):
         lines.append(
             "Printed: the authors' own figure at the nearest share of MACs cut, as reported, in their convention "
@@ -62,6 +63,20 @@ def notes(board: Board, best: str = "in bold", second: str = "underlined") -> li
         lines.append(note if rows == len(board.rows) else f"{note} ({rows} of {len(board.rows)} rows)")
     lines.append(f"Protocol version {trial.protocol}.")
     return lines
+
+
+def _speed(board: Board) -> list[str]:
+    clock = board.clock
+    if clock is None:
+        return []
+    batches = " and ".join(map(str, clock.batches))
+    machines = "machine are" if clock.others == 1 else "machines are"
+    elsewhere = f" Measurements on {clock.others} more {machines} beside the records." if clock.others else ""
+    alone = "with other work running where marked ‡" if clock.loaded else "with the machine to itself"
+    return [
+        f"Speed-up: time of the dense network / time of this one, timed in turn at batch {batches}, in fp32, on "
+        f"{clock.name}, {alone}; medians of each network, mean over seeds.{elsewhere}"
+    ]
 
 
 def _recipes(board: Board) -> list[str]:

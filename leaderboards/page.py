@@ -74,6 +74,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
         "title": plain(title(board)),
         "smoke": board.smoke,
         "notes": [plain(note) for note in notes(board)],
+        "machine": plain(board.clock.name) if board.clock else None,
         "suites": [plain(suite) for suite in board.suites],
         "columns": [
             {"name": c.name, "header": c.header, "numeric": c.numeric, "usual": c.name in FORMS["usual"]} for c in shown
@@ -89,6 +90,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
                 "style": style.get(row.label),
                 "top1": [row.top1.mean, row.top1.std] if row.top1 else None,
                 "macs": row.macs.mean / 1e6 if row.macs else None,
+                "speeds": {speed.batch: [speed.ms.mean, speed.ms.std] for speed in (row.single, row.batched) if speed},
                 "kept": 100 - row.macs_cut.mean if row.macs_cut else None,
             }
             for row in board.rows
@@ -130,6 +132,7 @@ def _run(entry: Entry, out: Path) -> dict[str, Any]:
         "commit": plain(machine.commit),
         "finished": plain(record.finished),
         "hours": round(record.spent.seconds / 3600, 2),
+        "speeds": [plain(f"{latency} on {latency.name}") for latency in entry.latencies],
         "curve": _thinned(entry.curve),
     }
 

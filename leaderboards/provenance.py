@@ -70,6 +70,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         if spent:
             cost = f"{spent.epochs:g} epochs, {spent.images:,} images, {spent.macs:.4g} MACs, {spent.seconds:.0f} s"
             lines.append((name, cost))
+    lines += [(f"speed on {latency.name}", str(latency)) for latency in entry.latencies]
     lines += [("starts from", record.starts_from), ("started, finished", f"{record.started}, {record.finished}")]
     lines += [(f"machine.{name}", _text(value)) for name, value in record.machine.model_dump().items()]
     lines += [(f"trial.{name}", _text(value)) for name, value in trial.model_dump(mode="json").items()]

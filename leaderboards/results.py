@@ -7,9 +7,10 @@ import json
 import os
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from bench.record import Failure, Record, RecordError, read_record
 from bench.spec import PROTOCOL, Trial
+from bench.timings import Latency, read_latency
 
 Folders = str | Path | Iterable[str | Path]
 
@@ -38,6 +40,8 @@ class Entry:
     record: Record
     path: Path
     curve: Curve
+    latencies: tuple[Latency, ...] = ()
+    """How fast its network is, one measurement per machine, by the machine's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def _read(folders: Folders) -> Results:
     refused: dict[str, Unfinished] = {}
     failed: dict[str, Unfinished] = {}
     planned: dict[str, Trial] = {}
+    latencies: dict[str, dict[str, Latency]] = defaultdict(dict)
     for folder in _as_paths(folders):
         if not folder.is_dir():
             results.problems.append(f"{folder} is not a folder of records")
@@ -108,6 +113,10 @@ def _read(folders: Folders) -> Results:
                 elif path.name.startswith("failed-"):
                     failure = _failure(path)
                     failed[failure.trial.key] = failure
+                elif _LATENCY.fullmatch(path.name):
+                    latency = read_latency(path)
+                    earlier = latencies[latency.key].setdefault(latency.name, latency)
+                    latencies[latency.key][latency.name] = max(earlier, latency, key=lambda x: x.measured)
                 else:
                     _take(path, found, refused)
             except RecordError as error:
@@ -117,6 +126,8 @@ def _read(folders: Folders) -> Results:
     for key in [k for k, entry in found.items() if results.methods and _method(entry) not in results.methods]:
         entry = found.pop(key)
         results.problems.append(f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out")
+    for key in found.keys() & latencies.keys():
+        found[key] = replace(found[key], latencies=tuple(latencies[key][name] for name in sorted(latencies[key])))
     results.records = [found[key] for key in sorted(found)]
     unfinished = {key: Unfinished(trial, "missing", "not run yet") for key, trial in planned.items()} | failed | refused
     results.unfinished = [unfinished[key] for key in sorted(unfinished) if key not in found]
@@ -206,6 +217,7 @@ def _as_paths(folders: Folders) -> list[Path]:
 
 
 _RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json|plan\.json|methods\.json")
+_LATENCY = re.compile(r"([0-9a-f]{16}\.)?latency(-[a-z0-9-]*)?\.json")
 _FAILED = re.compile(r"failed-([0-9]+)\.json")
 
 
@@ -213,7 +225,7 @@ def _files(folder: Path) -> Iterator[Path]:
     """Every file that matters, in a fixed order; of the failed tries of a trial, the last one."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "journal" and not name.startswith("."))
-        yield from (Path(where, name) for name in sorted(names) if _RECORD.fullmatch(name))
+        yield from (Path(where, name) for name in sorted(names) if _RECORD.fullmatch(name) or _LATENCY.fullmatch(name))
         tries = [(int(match[1]), name) for name in names if (match := _FAILED.fullmatch(name))]
         if tries:
             yield Path(where, max(tries)[1])

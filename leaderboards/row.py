@@ -6,13 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.spec import DENSE
 from leaderboards.escape import plain
 from leaderboards.published import Printed
 from leaderboards.results import Entry, Unfinished
 from leaderboards.stats import Stat, ranks, stat
+
+if TYPE_CHECKING:
+    from leaderboards.speed import Speed
 
 OFF_TARGET = 1.0
 """Percentage points of dense MACs beyond which a row is marked."""
@@ -48,6 +51,10 @@ class Row:
     training_macs: Stat | None = None
     training_macs_in_all: Stat | None = None
     seconds: Stat | None = None
+    single: Speed | None = None
+    """Measured speed at batch 1."""
+    batched: Speed | None = None
+    """Measured speed at a larger batch."""
     off_target: bool = False
     rank: int | None = None
     printed: Printed | None = None

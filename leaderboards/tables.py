@@ -107,6 +107,13 @@ def _flat_row(board: Board, row: Row) -> dict[str, object]:
     for name in _STATS:
         stat: Stat | None = getattr(row, name)
         values |= {name: stat.mean if stat else None, f"{name}_std": stat.std if stat else None}
+    for name, speed in (("", row.single), ("batch_", row.batched)):
+        speedup = speed.speedup if speed else None
+        values |= {f"{name}speedup": speedup.mean if speedup else None}
+        values |= {f"{name}speedup_std": speedup.std if speedup else None}
+        values |= {f"{name}latency_ms": speed.ms.mean if speed else None}
+    values["batch"] = row.batched.batch if row.batched else None
+    values["measured_on"] = board.clock.name if board.clock else None
     values["keys"] = " ".join(entry.record.key for entry in row.entries)
     return values
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.record import Epoch, Failure, Machine, Measured, Record, Spent, write_json
 from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
+from bench.timings import Latency, Spread, Timing
 
 DENSE_TOP1 = {0: 91.0, 1: 92.0, 2: 93.0}
 DENSE_MACS, DENSE_PARAMS = 40_000_000, 270_000
@@ -69,6 +70,29 @@ def machine(**changes: Any) -> Machine:
         "platform": "Linux", "versions": {"torch": "2.14"}, "commit": "abc",
     }  # fmt: skip
     return Machine(**(values | changes))
+
+
+def make_latency(record: Record, ms: float = 2.0, dense_ms: float = 3.0, **changes: Any) -> Latency:
+    """At batch 1 as given, at batch 64 fifty times as long."""
+
+    def spread(value: float) -> Spread:
+        return Spread(median=value, q25=value, q75=value)
+
+    timings = [
+        Timing(
+            batch=batch, dense_ms=spread(n * dense_ms), compact_ms=spread(n * ms), speedup=spread(dense_ms / ms)
+        )
+        for batch, n in ((1, 1), (64, 50))
+    ]  # fmt: skip
+    values: dict[str, Any] = {
+        "key": record.key, "name": "Some CPU, 1 thread", "machine": machine(), "load": 0.0, "alone": True,
+        "dense": "baseline", "rounds": 3, "timings": timings, "measured": "2026-01-02T00:00:00Z",
+    }  # fmt: skip
+    return Latency(**(values | changes))
+
+
+def save_latency(folder: Path, latency: Latency, name: str = "latency.json") -> None:
+    write_json(folder / "trials" / latency.key / name, latency)
 
 
 def save(folder: Path, *records: Record) -> Path:

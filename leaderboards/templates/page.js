@@ -44,30 +44,46 @@ function marker(style) {
   return svg;
 }
 
-function plotAgainstMacs(board, hidden, width) {
+/* What top-1 can be plotted against: a name for the choice, the axis and a row's value on it. */
+function abscissas(board) {
   const byShare = board.rows.some((row) => row.kept !== null);
+  const batches = [...new Set(board.rows.flatMap((row) => Object.keys(row.speeds)))];
+  return [
+    { name: "MACs", label: byShare ? "MACs kept (%)" : "MACs (millions)", of: (row) => byShare ? row.kept : row.macs },
+    ...batches.map((batch) => ({
+      name: `latency at batch ${batch}`,
+      label: `${batch === "1" ? "Latency" : `Latency of a batch of ${batch}`} (ms), on ${board.machine}`,
+      of: (row) => row.speeds[batch]?.[0] ?? null,
+      std: (row) => row.speeds[batch]?.[1] ?? 0,
+    })),
+  ];
+}
+
+function plotAgainst(abscissa, board, hidden, width) {
   const points = board.rows.filter((row) => row.top1 && !row.dense && !hidden.has(row.label))
-    .map((row) => ({ ...row, x: byShare ? row.kept : row.macs, y: row.top1[0], std: row.top1[1] ?? 0 }))
+    .map((row) => ({ ...row, x: abscissa.of(row), xStd: abscissa.std?.(row) ?? 0, y: row.top1[0], std: row.top1[1] ?? 0 }))
     .filter((row) => row.x !== null);
   if (!points.length) return element("p", "No results to plot.");
   const labels = [...new Set(points.map((row) => row.label))];
   const style = (label) => points.find((row) => row.label === label).style;
-  const dense = board.rows.filter((row) => row.dense && row.top1).map((row) => ({ y: row.top1[0], label: row.label }));
-  const bars = points.filter((row) => row.std > 0);
+  const dense = board.rows.filter((row) => row.dense && row.top1).map((row) => ({ x: abscissa.std ? abscissa.of(row) : null, y: row.top1[0], label: row.label }));
+  const bars = points.filter((row) => row.std > 0), barsAcross = points.filter((row) => row.xStd > 0);
   return Plot.plot({
     width, height: Math.min(420, Math.max(300, width * 0.5)), marginLeft: 52, marginBottom: 42, grid: true,
-    x: { label: byShare ? "MACs kept (%)" : "MACs (millions)", nice: true, inset: 8 },
+    x: { label: abscissa.label, nice: true, inset: 8 },
     y: { label: "Top-1 (%)", nice: true, tickFormat: (v) => String(+v.toFixed(2)) },
     color: { domain: labels, range: labels.map((label) => style(label)[0]) },
     symbol: { domain: labels, range: labels.map((label) => style(label)[1]) },
     marks: [
       Plot.ruleY(dense, { y: "y", strokeDasharray: "6 4" }),
+      Plot.ruleX(dense.filter((row) => row.x !== null), { x: "x", strokeDasharray: "6 4" }),
       Plot.text(dense, { y: "y", text: "label", frameAnchor: "left", dx: 4, dy: -8, textAnchor: "start" }),
       Plot.line(points, { x: "x", y: "y", z: "label", stroke: "label", strokeOpacity: 0.5, sort: "x" }),
       Plot.ruleX(bars, { x: "x", y1: (d) => d.y - d.std, y2: (d) => d.y + d.std, stroke: "label", strokeWidth: 1.3, marker: "tick-x" }),
+      Plot.ruleY(barsAcross, { y: "y", x1: (d) => d.x - d.xStd, x2: (d) => d.x + d.xStd, stroke: "label", strokeWidth: 1.3, marker: "tick-y" }),
       Plot.dot(points, { x: "x", y: "y", fill: "label", symbol: "label", r: 4.5, tip: true,
         channels: { method: "label", "top-1": (d) => d.cells[board.columns.findIndex((c) => c.name === "top1")], point: "point" },
-        title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs` }),
+        title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs${abscissa.std ? `\n${d.x.toFixed(2)} ms` : ""}` }),
     ],
   });
 }
@@ -149,6 +165,7 @@ async function openDetail(board, section, id) {
     const link = element("a", "", { href: run.href });
     link.append(element("code", run.key));
     item.append(link, `, suite ${run.suite}, ${run.hours} h on ${run.machine}; ${run.versions}; commit ${run.commit}. Again: `, element("code", run.command));
+    for (const speed of run.speeds) item.append(element("div", `Speed-up ${speed}`));
     runs.append(item);
   }
   for (const [seed, state, reason] of row.unfinished) runs.append(element("li", `seed ${seed}: ${state} (${reason})`, { class: state }));
@@ -227,8 +244,12 @@ for (const board of boards) {
   document.querySelector("main").append(section);
   const hidden = new Set();
   const plot = section.querySelector(".plot");
-  const draw = () => plot.replaceChildren(plotAgainstMacs(board, hidden, Math.min(860, plot.clientWidth)));
+  const choices = abscissas(board), against = section.querySelector(".against select");
+  choices.forEach((choice, i) => against.append(element("option", choice.name, { value: i })));
+  if (choices.length < 2) against.parentElement.remove();
+  const draw = () => plot.replaceChildren(plotAgainst(choices[against.value || 0], board, hidden, Math.min(860, plot.clientWidth)));
   draw();
+  against.addEventListener("input", draw);
   window.addEventListener("resize", draw);
   makeLegend(board, section.querySelector(".legend"), hidden, draw);
   makeTable(board, section);
