@@ -31,7 +31,7 @@ def draw(folders: Folders | Results, out: str | Path) -> list[Path]:
     try:
         import matplotlib
     except ImportError:
-        raise UserError("figures need matplotlib: `pip install matplotlib`") from None
+        raise UserError("figures need matplotlib: pip install 'prunebench[figures]'") from None
     found = boards(folders if isinstance(folders, Results) else read(folders))
     style = styles(found)
     paths: list[Path] = []

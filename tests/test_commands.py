@@ -1,0 +1,106 @@
+"""The commands that answer from records: report and its check, show, measure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from records import make_record, make_trial, save
+
+from bench import cli
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def report(*words):
+    return cli.main(["report", *words])
+
+
+def test_nothing_to_compare_is_no_difference(work, capsys):
+    (work / "leaderboards/results").mkdir(parents=True)
+    assert report("--check") == 0
+    assert "nothing to compare" in capsys.readouterr().out
+
+
+def test_check_fails_until_tables_and_records_agree(work, capsys):
+    save(work / "leaderboards/results/mine", make_record())
+    assert report("--check") == 1
+    assert "table.md is missing" in capsys.readouterr().err
+    assert report("leaderboards/results", "--out", "leaderboards/tables") == 0
+    assert report("--check") == 0
+    assert "are what 1 records give" in capsys.readouterr().out
+    save(work / "leaderboards/results/mine", make_record(make_trial(seed=1)))
+    assert report("--check") == 1
+    assert "table.csv differs from what its records give" in capsys.readouterr().err
+    assert report("--check", "--results", "leaderboards/results", "--tables", "elsewhere") == 1
+
+
+def test_check_names_damaged_records_smoke_records_and_large_networks(work, capsys):
+    results = work / "leaderboards/results"
+    smoke = make_record(make_trial(smoke=True))
+    save(results, smoke)
+    (results / "trials" / smoke.key / "model.safetensors").write_bytes(bytes(5_000_001))
+    (results / "trials" / "damaged").mkdir()
+    (results / "trials" / "damaged" / "record.json").write_text("{")
+    assert report("leaderboards/results", "--out", "leaderboards/tables") == 1
+    capsys.readouterr()
+    assert report("--check") == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    for words, line in zip(("is not a record", "smoke record", "larger than 5 MB"), told, strict=True):
+        assert words in line
+
+
+def test_tables_of_records_that_are_gone_are_a_difference(work):
+    save(work / "leaderboards/results", record := make_record())
+    report("leaderboards/results", "--out", "leaderboards/tables")
+    (work / "leaderboards/results/trials" / record.key / "record.json").unlink()
+    assert report("--check") == 1
+
+
+def test_a_problem_is_told_once_and_last(work, capfd):
+    save(work / "runs/tiny", make_record(), make_record(make_trial(baseline="a" * 16)))
+    (work / "runs/tiny/trials/x").mkdir()
+    (work / "runs/tiny/trials/x/record.json").write_text("{")
+    assert report("tiny") == 1
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 2 and "is not a record" in told[0] and "are one row and one seed" in told[1]
+
+
+def test_figures_come_with_the_report(work):
+    pytest.importorskip("matplotlib")
+    save(work / "runs/tiny", make_record(make_trial("dense")), make_record())
+    assert report("tiny", "--figures") == 0
+    assert {path.suffix for path in (work / "runs/tiny/report/figures").iterdir()} == {".pdf", ".svg"}
+
+
+def test_show_finds_a_record_in_runs_and_in_the_reviewed_results(work, capsys):
+    run, reviewed = make_record(), make_record(make_trial(seed=1))
+    save(work / "runs/tiny", run)
+    save(work / "leaderboards/results", reviewed)
+    for record in (run, reviewed):
+        assert cli.main(["show", record.key[:8]]) == 0
+        assert record.key in capsys.readouterr().out
+    assert cli.main(["show", reviewed.key, "tiny"]) == 2
+    assert "no record whose key begins with" in capsys.readouterr().err
+
+
+def test_measure_refuses_what_is_no_folder_of_records(work, capsys):
+    assert cli.main(["measure", "never"]) == 2
+    assert "there is no folder runs/never" in capsys.readouterr().err
+    (work / "empty").mkdir()
+    assert cli.main(["measure", "empty"]) == 2
+    assert "there is no record in empty" in capsys.readouterr().err
+
+
+def test_answers_from_records_never_import_torch(work):
+    save(work / "runs/tiny", record := make_record())
+    for words in (["report", "--check"], ["show", record.key]):
+        code = f"import sys; from bench import cli; cli.main({json.dumps(words)}); sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0, words

@@ -1,0 +1,136 @@
+"""An honest record stands; each kind of lie is refused with its reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from bench import cli, verify
+from bench.record import Record
+from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
+from bench.trial import run_trial
+
+DENSE = Trial(
+    dataset=DataSpec(name="digits", subset=400),
+    backbone=BackboneSpec(name="cifar_resnet20"),
+    dense=DenseSpec(recipe=Recipe(epochs=2, lr=0.05)),
+    method=MethodSpec(name="dense"),
+    recipe=Recipe(epochs=2, lr=0.05),
+)
+CUT = DENSE.model_copy(update={"method": MethodSpec(name="l1"), "baseline": DENSE.key, "keep_macs": 0.5})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder with the records of a dense network and of one that lost half of its MACs."""
+    folder = tmp_path_factory.mktemp("run")
+    for trial in (DENSE, CUT):
+        assert isinstance(run_trial(trial, folder, suite="t", threads=1), Record)
+    return folder
+
+
+@pytest.fixture
+def record(run, tmp_path):
+    """The pruned trial's record in a copy of the run folder, to be tampered with."""
+    shutil.copytree(run / "trials", tmp_path / "trials", ignore=shutil.ignore_patterns("journal"))
+    return tmp_path / "trials" / CUT.key / "record.json"
+
+
+def change(path, **values):
+    """`result__top1=...` changes that field of the record."""
+    record = json.loads(path.read_text())
+    for name, value in values.items():
+        *parents, last = name.split("__")
+        place = record
+        for parent in parents:
+            place = place[parent]
+        place[last] = value(place[last]) if callable(value) else value
+    path.write_text(json.dumps(record))
+
+
+def refused(path, **options):
+    return [check.text for check in verify.verify(path, **options) if check.outcome == "refused"]
+
+
+def test_honest_records_stand(run, capsys):
+    assert cli.main(["verify", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert "2 verified, 0 refused" in shown and "evaluated anew" in shown and "the same kind of machine" in shown
+
+
+ONE_IMAGE = 100 / 360
+"""Of the test set of digits, in points."""
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"result__top1": lambda v: v + 4 * ONE_IMAGE}, "top-1"),
+        ({"result__top1": lambda v: v + 0.1}, "no number of them is"),
+        ({"result__top5": lambda v: v - 3 * ONE_IMAGE}, "top-5"),
+        ({"result__test_images": 720}, "of 360"),
+        ({"result__macs": lambda v: v - 1}, "counted anew"),
+        ({"result__params": lambda v: v - 1}, "counted anew"),
+        ({"dense__macs": lambda v: v + 1000, "off_target": None}, "dense network: "),
+        ({"dense__top1": lambda v: v - 4 * ONE_IMAGE}, "own record says something else"),
+        ({"spent_dense__epochs": 1.0}, "own record says something else"),
+        ({"widths": lambda w: {**w, next(iter(w)): 3}}, "filters, not 3"),
+        ({"dense_widths": lambda w: {**w, next(iter(w)): 64}}, "filters, not 64"),
+        ({"spent__epochs": 1.0}, "the history has 2"),
+        ({"spent__macs": lambda v: v / 2}, "MACs of training"),
+        ({"best_top1": 99.0}, "best test epoch"),
+        ({"off_target": 0.0}, "off the target"),
+        ({"trial__seed": 7}, "was altered"),
+        ({"result__top1": "high"}, "is not a record"),
+        ({"unknown": 1}, "is not a record"),
+    ],
+)
+def test_a_lie_is_refused_with_its_reason(record, values, reason):
+    change(record, **values)
+    reasons = refused(record)
+    assert any(reason in text for text in reasons), reasons
+
+
+def test_another_network_beside_the_record_is_refused(record, run):
+    shutil.copy(run / "trials" / DENSE.key / "model.safetensors", record.with_name("model.safetensors"))
+    assert any("counted anew" in text for text in refused(record))
+    record.with_name("model.safetensors").write_bytes(b"no network")
+    assert "cannot be read as safetensors" in refused(record)[-1]
+
+
+def test_the_network_may_lie_elsewhere_but_not_be_missing(record, tmp_path, capsys):
+    elsewhere = tmp_path / "downloaded.safetensors"
+    record.with_name("model.safetensors").rename(elsewhere)
+    assert cli.main(["verify", str(record)]) == 1
+    assert "--network" in capsys.readouterr().out
+    assert cli.main(["verify", str(record), "--network", str(elsewhere)]) == 0
+
+
+def test_a_record_alone_says_what_was_not_looked_at(record):
+    shutil.rmtree(record.parents[1] / DENSE.key)
+    checks = verify.verify(record)
+    assert [check.text for check in checks if check.outcome == "note"][0].startswith("the accuracy of its dense")
+    assert not [check for check in checks if check.outcome == "refused"]
+
+
+def test_records_named_by_their_keys_find_their_files(record, tmp_path):
+    flat = tmp_path / "results"
+    flat.mkdir()
+    for folder in record.parents[1].iterdir():
+        shutil.copy(folder / "record.json", flat / f"{folder.name}.json")
+        shutil.copy(folder / "model.safetensors", flat / f"{folder.name}.model.safetensors")
+    for path in sorted(flat.glob("*.json")):
+        assert {check.outcome for check in verify.verify(path)} == {"ok"}
+
+
+def test_another_machine_is_allowed_more(record, capsys):
+    change(record, machine__cpu="Another CPU")
+    assert cli.main(["verify", str(record)]) == 0
+    assert "another kind of machine" in capsys.readouterr().out
+
+
+def test_a_folder_without_records_is_a_mistake(tmp_path, capsys):
+    assert cli.main(["verify", str(tmp_path)]) == 2
+    assert "there is no record in" in capsys.readouterr().err
