@@ -67,9 +67,9 @@ class Session:
         dense_groups = channels.groups(model, self.example)
         self.dense_widths = {group.name: group.size for group in dense_groups}
         self._floors = {group.name: group.floor for group in dense_groups}
-        whole = channels.whole(model, self.example)
-        for why in dict.fromkeys(whole.values()):
-            say(f"{len(whole)} convolutions stay whole; {', '.join(n for n in whole if whole[n] == why)}: {why}")
+        self.whole = channels.whole(model, self.example)
+        for why in dict.fromkeys(self.whole.values()):
+            say(f"cannot be cut, so stay whole: {', '.join(n for n, w in self.whole.items() if w == why)}: {why}")
         (folder / "history.jsonl").write_text("")
 
     @property
@@ -299,8 +299,11 @@ class Session:
             state = {"phase": phase, "epoch": epoch, "epochs": self.budget.epochs}
             state |= {"images_per_s": speed, "eta_s": left, "updated": now}
             temporary = self._folder / ".progress.json"
-            temporary.write_text(json.dumps(state))
-            temporary.replace(self._folder / "progress.json")
+            try:
+                temporary.write_text(json.dumps(state))
+                temporary.replace(self._folder / "progress.json")
+            except OSError:
+                temporary.unlink(missing_ok=True)
 
         return tell
 

@@ -23,6 +23,9 @@ from bench.record import Failure, Measured, Record, read_record, write_failure, 
 from bench.session import Session
 from bench.spec import DENSE, Trial
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
+"""Full, over quota, read-only, forbidden, broken, or gone from the network."""
+
 
 def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None) -> Record | Failure:
     """Run one trial in this process and leave record.json, or failed-N.json, in `out/trials/<key>`.
@@ -49,7 +52,7 @@ def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None
         except LeasedError:
             raise
         except Exception as error:
-            failure = _failure(trial, error)
+            failure = _failure(trial, error, folder)
             say(f"failed: {failure.reason}\n{failure.traceback}")
             with suppress(OSError):
                 write_failure(folder, failure)
@@ -220,22 +223,15 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
     return notes
 
 
-def _failure(trial: Trial, error: Exception) -> Failure:
+def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:
     """A full disk, a lost file system or exhausted memory is the machine's failure; all else is the method's."""
-    machine_numbers = (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EIO,
-        errno.ESTALE,
-        errno.ENOMEM,
-    )
-    machines = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, OSError) and error.errno in machine_numbers
-    )
+    disk = isinstance(error, OSError) and error.errno in DISK
+    machines = disk or isinstance(error, MemoryError | torch.OutOfMemoryError)
     expected = isinstance(error, UserError)
-    reason = str(error) if expected else f"{type(error).__name__}: {str(error) or 'no message'}"
+    if isinstance(error, OSError) and disk:
+        reason = f"{error.strerror}: {error.filename or folder}"
+    else:
+        reason = str(error) if expected else f"{type(error).__name__}: {str(error) or 'no message'}"
     return Failure(
         key=trial.key,
         trial=trial,
