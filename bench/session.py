@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from bench import budget as budgets
 from bench import channels, checkpoint, cost, loop
 from bench.data import Data
+from bench.heartbeat import Heartbeat
 from bench.journal import Journal
 from bench.method import Budget, Cost, Group, Keep, MethodError
 from bench.record import Epoch, Spent
@@ -59,7 +58,7 @@ class Session:
         torch.set_flush_denormal(True)
         self._folder, self._limited = folder, limited
         self._compiled, self._test_each_epoch = compiled, test_each_epoch
-        self._epochs = self._told = 0.0
+        self._epochs = 0.0
         self._phase = 0
         self._fresh_cut = False
         self.example = torch.zeros(1, data.channels, data.image_size, data.image_size, device=device)
@@ -239,6 +238,7 @@ class Session:
             self.log(f"'{name}' goes on after epoch {first}")
         forward = torch.compile(model, dynamic=False) if self._compiled else model
         total = math.ceil(steps / per_epoch)
+        heartbeat = Heartbeat(self._folder, self.budget.epochs, self._epoch_images)
         for epoch in range(first, total):
             generator = self._seed("train", self._phase, epoch)
             if each_epoch is not None:
@@ -255,7 +255,7 @@ class Session:
                 label_smoothing=self.recipe.label_smoothing,
                 penalty=penalty,
                 each_step=each_step,
-                after_step=self._teller(name),
+                after_step=heartbeat.teller(name, self._epochs),
             )
             if not math.isfinite(result.loss):
                 raise MethodError(f"the loss was not finite in epoch {epoch + 1} of '{name}'")
@@ -283,29 +283,6 @@ class Session:
         self._epochs += sum(row.epochs for row in rows)
         with (self._folder / "history.jsonl").open("a") as file:
             file.writelines(row.model_dump_json() + "\n" for row in rows)
-
-    def _teller(self, phase: str) -> Callable[[int], None]:
-        """Writes progress.json about once a second; losing one is harmless."""
-        started = time.time()
-
-        def tell(images: int) -> None:
-            now = time.time()
-            if now - self._told < 1:
-                return
-            self._told = now
-            speed = images / max(now - started, 1e-6)
-            epoch = self._epochs + images / self._epoch_images
-            left = max(0.0, self.budget.epochs - epoch) * self._epoch_images / speed
-            state = {"phase": phase, "epoch": epoch, "epochs": self.budget.epochs}
-            state |= {"images_per_s": speed, "eta_s": left, "updated": now}
-            temporary = self._folder / ".progress.json"
-            try:
-                temporary.write_text(json.dumps(state))
-                temporary.replace(self._folder / "progress.json")
-            except OSError:
-                temporary.unlink(missing_ok=True)
-
-        return tell
 
     def _seed(self, *purpose: Any) -> torch.Generator:
         """Seed everything from the trial's seed and the place in its course, so that no generator need be saved."""
