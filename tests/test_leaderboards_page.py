@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import make_history, make_record, make_trial, save, save_failure
+from records import make_history, make_latency, make_record, make_trial, save, save_failure, save_latency
 
 import leaderboards
 
@@ -24,9 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, lead in (("l1", 0.0), ("dcff", 0.5), (HOSTILE, 1.0)):
             for seed in range(3):
                 trial = make_trial(name, seed, keep)
-                save(
-                    folder, make_record(trial, 90 + seed / 10 + lead, int(4e7 * keep), history=make_history(250, 90.0))
-                )
+                record = make_record(trial, 90 + seed / 10 + lead, int(4e7 * keep), history=make_history(250, 90.0))
+                save(folder, record)
+                save_latency(folder, make_latency(record, ms=2 * keep + seed / 10, name=HOSTILE))
     save(folder, make_record(make_trial(track="paper")))
     save_failure(folder, make_trial("random", keep=0.5), HOSTILE)
     leaderboards.report(folder, folder / "report")
@@ -85,6 +85,10 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
     assert column("top1")[0].startswith("91.10") and column("top1")[-1] == "failed"
     board.locator(".tabulator-col[tabulator-field=top1]").first.click()
     assert column("top1")[0].startswith("90.10") and column("top1")[-1] == "failed"
+    assert "MACs kept (%)" in board.locator(".plot svg").text_content()
+    board.locator(".against select").select_option("latency at batch 64")
+    assert f"Latency of a batch of 64 (ms), on {HOSTILE}" in board.locator(".plot svg").text_content()
+    assert page.locator("#cifar10-cifar-resnet20-paper-track .against").count() == 0
     board.locator("[data-filter=text]").fill("DCFF")
     assert column("method") == ["dcff", "dcff"] and board.locator("output").inner_text() == "2 of 7 rows"
     board.locator("[data-filter=point]").select_option("50 %")
