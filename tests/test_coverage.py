@@ -22,7 +22,7 @@ def test_a_part_of_the_matrix(tmp_path: Path) -> None:
     found = coverage.fill(["l1", "slimming"], backbones, tmp_path / "cells.json")
     assert [one.status for one in found] == ["ok", "ok", "ok", "ok", "failed", "failed"]
     assert all(abs(one.macs - 0.5) < 0.02 for one in found[:4])
-    assert all("its outputs are not those" in one.note for one in found[4:])
+    assert all("not exact" in one.note for one in found[4:])
     text = coverage.table(found, "prunebench coverage", 0.5)
     assert "**4 of 6 cells work.**" in text
     assert "| skresnet18 | **no** (1) | **no** (1) |" in text
@@ -78,7 +78,6 @@ def test_a_cut_that_differs_from_zeroed_channels_is_not_exact(monkeypatch: pytes
         return right(model, example, {**keep, name: torch.arange(len(ids))})
 
     assert cell.check(Careless(), "cifar_resnet20").status == "ok"
-    monkeypatch.setattr(channels, "check", lambda model, example: None)  # it would find this before the method runs
     monkeypatch.setattr(channels, "shrink", shifted)
     with pytest.raises(UserError, match="not exact"):
         cell.check(Careless(), "cifar_resnet20")
