@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.spec import DENSE, Trial
-from leaderboards.published import Printed, own_figure, printed_for
+from leaderboards.published import own_figure, printed_for
 from leaderboards.results import Entry, Results, Unfinished
-from leaderboards.row import Row, label, make_row, mark_and_rank, order
+from leaderboards.row import Printed, Row, label, make_row, mark_and_rank, order
 from leaderboards.speed import Clock, add_speed
 
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from leaderboards.row import Row
-from leaderboards.speed import Speed
+from leaderboards.row import Row, Speed
 from leaderboards.stats import Stat
 
 Form = Literal["brief", "compact", "usual", "long"]

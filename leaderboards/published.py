@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from leaderboards.row import Printed, Row
+
 if TYPE_CHECKING:
     from bench.spec import Trial
-    from leaderboards.row import Row
 
 NEAR = 3.0
 """Percentage points of MACs within which a printed operating point is taken for ours."""
-
-
-@dataclass(frozen=True)
-class Printed:
-    """One printed result. Accuracies and reductions in percent, sizes in millions; None = not printed."""
-
-    method: str
-    year: int
-    dense_top1: float | None
-    top1: float | None
-    drop: float | None
-    macs: float | None
-    macs_cut: float | None
-    params: float | None
-    params_cut: float | None
-    kind: str
-    suspect: bool
-    source: str
 
 
 def printed_for(trial: Trial) -> list[Printed]:

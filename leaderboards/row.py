@@ -6,19 +6,45 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.spec import DENSE
 from leaderboards.escape import plain
-from leaderboards.published import Printed
 from leaderboards.results import Entry, Unfinished
 from leaderboards.stats import Stat, ranks, stat
 
-if TYPE_CHECKING:
-    from leaderboards.speed import Speed
-
 OFF_TARGET = 1.0
 """Percentage points of dense MACs beyond which a row is marked."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One printed result. Accuracies and reductions in percent, sizes in millions; None = not printed."""
+
+    method: str
+    year: int
+    dense_top1: float | None
+    top1: float | None
+    drop: float | None
+    macs: float | None
+    macs_cut: float | None
+    params: float | None
+    params_cut: float | None
+    kind: str
+    suspect: bool
+    source: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A row at one batch size, over its seeds: dense / compact time, and milliseconds of a pass of the whole batch."""
+
+    batch: int
+    speedup: Stat | None
+    """None for the dense network."""
+    ms: Stat
+    loaded: bool
+    """Whether other work ran on the machine in some of the measurements."""
 
 
 @dataclass

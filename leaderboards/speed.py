@@ -6,20 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from bench.timings import Latency, Timing
-from leaderboards.row import Row
-from leaderboards.stats import Stat, stat
-
-
-@dataclass(frozen=True)
-class Speed:
-    """A row at one batch size, over its seeds: dense / compact time, and milliseconds of a pass of the whole batch."""
-
-    batch: int
-    speedup: Stat | None
-    """None for the dense network."""
-    ms: Stat
-    loaded: bool
-    """Whether other work ran on the machine in some of the measurements."""
+from leaderboards.row import Row, Speed
+from leaderboards.stats import stat
 
 
 @dataclass(frozen=True)
