@@ -38,16 +38,17 @@ SIZES = (32, 64, 96, 128)
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of a method on a backbone. `status`: "ok", "failed" or "left out" (no row in the table).
+    """What became of a method on a backbone. `status`: "ok", "failed", "left out" or "not run".
 
-    `note`: the reason of a failure, or what could not be checked. `params`: millions, dense. `macs`: share of the dense
-    MACs that is left; `off`: its distance from the target in percentage points.
+    `note`: the reason, or what could not be checked. `keep_macs`: the target. `params`: millions, dense. `macs`: share
+    of the dense MACs that is left; `off`: its distance from the target in percentage points.
     """
 
     method: str
     backbone: str
     status: str = "ok"
     note: str = ""
+    keep_macs: float = 0.5
     params: float = 0.0
     image_size: int = 0
     macs: float | None = None
@@ -106,7 +107,7 @@ def check(method: Method, backbone: str, *, keep_macs: float = 0.5, max_params: 
     started = perf_counter()
     with torch.device("meta"):
         empty = timm.create_model(backbone)
-    cell = Cell(method.name, backbone, params=sum(p.numel() for p in empty.parameters()) / 1e6)
+    cell = Cell(method.name, backbone, keep_macs=keep_macs, params=sum(p.numel() for p in empty.parameters()) / 1e6)
     if max_params and cell.params > max_params:
         return replace(cell, status="left out", note=f"more than {max_params:g} M parameters")
     if max_params and any(type(module).__name__.endswith("Attention") for module in empty.modules()):

@@ -139,7 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     parser_coverage.add_argument("--family", choices=["cnn"], help="in their place all convolutional networks of timm")
     parser_coverage.add_argument("--max-params", type=_millions, metavar="60M", help="leave larger ones out")
     parser_coverage.add_argument("--keep", type=float, default=0.5, help="share of the MACs (default: 0.5)")
-    parser_coverage.add_argument("--limit", type=float, default=120, help="seconds for a cell (default: 120)")
+    parser_coverage.add_argument("--limit", type=float, default=60, help="CPU seconds for a cell (default: 60)")
+    parser_coverage.add_argument(
+        "--minutes", type=float, default=float("inf"), help="stop then, and write what there is"
+    )
     parser_coverage.add_argument("--again", action="store_true", help="check the cells that failed anew")
     parser_coverage.add_argument("--out", type=Path, default=Path("docs/coverage.md"))
     parser_coverage.add_argument("--json", type=Path, help="where finished cells are kept (default: under runs/)")

@@ -186,9 +186,11 @@ def coverage(arguments: argparse.Namespace) -> None:
         keep_macs=arguments.keep,
         max_params=arguments.max_params,
         limit=arguments.limit,
+        minutes=arguments.minutes,
         again=arguments.again,
     )
-    arguments.out.write_text(matrix.table(found, "prunebench " + " ".join(sys.argv[1:]), arguments.keep))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(matrix.table(found, "prunebench " + " ".join(sys.argv[1:])))
     print(f"written: {arguments.out}")
 
 

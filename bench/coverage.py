@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -60,38 +62,34 @@ def fill(
     keep_macs: float = 0.5,
     max_params: float | None = None,
     limit: float = 60,
+    minutes: float = math.inf,
     again: bool = False,
 ) -> list[Cell]:
     """The cells of all methods on all backbones, those in `file` as they stand and the others run one after the other.
 
-    `max_params`: millions; larger networks are left out, and so are those with self-attention. `limit`: seconds for a
-    cell. `again`: run the cells that failed anew. Raises UserError for an unknown method or backbone.
+    `max_params`: millions; larger networks are left out, and so are those with self-attention. `limit`: seconds of CPU
+    time for a cell. `minutes`: when to stop; the cells of which none began are "not run". `again`: run the cells that
+    failed anew. Raises UserError for an unknown method or backbone.
     """
-    known = methods()
+    known, began = methods(), perf_counter()
     _check_names("method", wanted_methods, known)
     _check_names("backbone", backbones, names())
-    done = {(cell.method, cell.backbone): cell for cell in read(file)}
+    done = {(cell.method, cell.backbone, cell.keep_macs): cell for cell in read(file)}
     if again:
         done = {key: cell for key, cell in done.items() if cell.status != "failed"}
-    for name in backbones:
-        for method in wanted_methods:
-            if (method, name) in done:
-                continue
-            started = perf_counter()
-            job = partial(
-                cells.check,
-                known[method](**SHORT.get(method, {})),
-                name,
-                keep_macs=keep_macs,
-                max_params=max_params,
-            )
-            found = cells.isolated(job, limit)
-            if isinstance(found, str):
-                found = Cell(method, name, "failed", found, seconds=perf_counter() - started)
-            done[method, name] = found
-            print(f"{method} {name}: {found.status} {found.note}".rstrip(), file=sys.stderr, flush=True)
-            write(file, done.values())
-    return [done[method, name] for name in backbones for method in wanted_methods]
+    wanted = [(method, name, keep_macs) for name in backbones for method in wanted_methods]
+    for method, name, keep in wanted:
+        started = perf_counter()
+        if (method, name, keep) in done or started - began > 60 * minutes:
+            continue
+        short = known[method](**SHORT.get(method, {}))
+        found = cells.isolated(partial(cells.check, short, name, keep_macs=keep, max_params=max_params), limit)
+        if isinstance(found, str):
+            found = Cell(method, name, "failed", found, keep, seconds=perf_counter() - started)
+        done[method, name, keep] = found
+        print(f"{method} {name}: {found.status} {found.note}".rstrip(), file=sys.stderr, flush=True)
+        write(file, done.values())
+    return [done.get(key, Cell(*key[:2], "not run", keep_macs=keep_macs)) for key in wanted]
 
 
 def prunable() -> list[str]:
@@ -123,25 +121,25 @@ def write(file: Path, found: Iterable[Cell]) -> None:
     temporary.replace(file)
 
 
-def table(found: Sequence[Cell], command: str, keep_macs: float) -> str:
+def table(found: Sequence[Cell], command: str) -> str:
     """The cells as a page of Markdown: a row per backbone, a column per method, and a note for each reason."""
-    shown = [cell for cell in found if cell.status != "left out"]
+    shown = [cell for cell in found if cell.status in ("ok", "failed")]
     columns = list(dict.fromkeys(cell.method for cell in shown))
     notes = {note: n for n, note in enumerate(dict.fromkeys(cell.note for cell in shown if cell.note), 1)}
     rows: dict[str, dict[str, str]] = {}
     for cell in shown:
         text = "ok" if cell.status == "ok" else "**no**"
         rows.setdefault(cell.backbone, {})[cell.method] = f"{text} ({notes[cell.note]})" if cell.note else text
-    ok = [cell for cell in shown if cell.status == "ok"]
     lines = [
         "# Which method works on which backbone",
         "",
         f"Made by `{command}`; not to be edited. Each cell is a method's whole course on a backbone, with "
-        f"{100 * keep_macs:g} % of the MACs to keep, on a few random images: forward, backward, cut, training, a plain "
-        "network, MACs as near to the target as they come, every cut equal to setting the same channels to zero (to "
-        "1e-9, in double precision), saved and loaded with equal outputs. Some methods have short hyper-parameters.",
+        f"{100 * found[0].keep_macs:g} % of the MACs to keep, on a few random images: forward, backward, cut, training, "
+        "a plain network, MACs as near to the target as they come, every cut equal to setting the same channels to "
+        "zero (to 1e-9, in double precision), saved and loaded with equal outputs. Some methods have short "
+        "hyper-parameters.",
         "",
-        f"**{len(ok)} of {len(shown)} cells work.** {_summary(found, ok)}",
+        _summary(found),
         "",
         *_markdown(["backbone", *columns], ([name, *map(row.get, columns)] for name, row in rows.items())),
         "",
@@ -150,13 +148,15 @@ def table(found: Sequence[Cell], command: str, keep_macs: float) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _summary(found: Sequence[Cell], ok: Sequence[Cell]) -> str:
-    sentences = []
-    if offs := [abs(cell.off) for cell in ok if cell.off is not None]:
+def _summary(found: Sequence[Cell]) -> str:
+    count = Counter(cell.status for cell in found)
+    sentences = [f"**{count['ok']} of {count['ok'] + count['failed']} cells work.**"]
+    if offs := [abs(cell.off) for cell in found if cell.off is not None]:
         sentences.append(f"The farthest from its target is off by {max(offs):.2f} percentage points of the dense MACs.")
-    left_out = [cell.note for cell in found if cell.status == "left out"]
-    for note in sorted(set(left_out)):
-        sentences.append(f"Left out: {left_out.count(note)} with {note}.")
+    for note, n in Counter(cell.note for cell in found if cell.status == "left out").items():
+        sentences.append(f"Left out: {n} with {note}.")
+    if count["not run"]:
+        sentences.append(f"Not run yet: {count['not run']} cells.")
     return " ".join(sentences)
 
 

@@ -23,7 +23,7 @@ def test_a_part_of_the_matrix(tmp_path: Path) -> None:
     assert [one.status for one in found] == ["ok", "ok", "ok", "ok", "failed", "failed"]
     assert all(abs(one.macs - 0.5) < 0.02 for one in found[:4])
     assert all("not exact" in one.note for one in found[4:])
-    text = coverage.table(found, "prunebench coverage", 0.5)
+    text = coverage.table(found, "prunebench coverage")
     assert "**4 of 6 cells work.**" in text
     assert "| skresnet18 | **no** (1) | **no** (1) |" in text
 
@@ -118,6 +118,19 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     file.write_text('{"a": 1}')
     with pytest.raises(UserError, match="name another --json"):
         coverage.read(file)
+
+
+def test_what_is_left_is_counted_and_other_targets_are_other_cells(tmp_path: Path) -> None:
+    file = tmp_path / "cells.json"
+    left_out = Cell("l1", "vgg19", "left out", "more than 60 M parameters")
+    coverage.write(file, [Cell("l1", "resnet18", keep_macs=0.3), Cell("l1", "resnet50", off=-0.25), left_out])
+    found = coverage.fill(["l1"], ["resnet18", "resnet50", "vgg19"], file, minutes=-1)
+    assert [one.status for one in found] == ["not run", "ok", "left out"]
+    text = coverage.table(found, "prunebench coverage")
+    assert "**1 of 1 cells work.**" in text
+    assert "off by 0.25 percentage points" in text
+    assert "Left out: 1 with more than 60 M parameters. Not run yet: 1 cells." in text
+    assert "| resnet50 | ok |" in text and "resnet18" not in text
 
 
 def test_timm_cnns_come_family_by_family() -> None:
