@@ -140,8 +140,8 @@ def check(method: Method, backbone: str, *, keep_macs: float = 0.5, max_params: 
         raise UserError(f"not exact: {session.difference:.0e} from the same channels set to zero")
     notes = [] if exact else [f"not comparable with channels set to zero: {', '.join(mixing)} mixes channels"]
     if session.whole:
-        reasons = ", ".join(sorted(set(session.whole.values())))
-        notes.append(f"{len(session.whole)} of its convolutions stay whole: {reasons}")
+        layer, reason = next(iter(session.whole.items()))
+        notes.append(f"{len(session.whole)} of its convolutions stay whole, as {layer}: {reason}")
     share = keep_macs * left / macs
     return replace(
         cell, note="; ".join(notes), image_size=data.image_size, macs=share, off=off, seconds=perf_counter() - started
