@@ -135,9 +135,9 @@ def table(found: Sequence[Cell], command: str) -> str:
         "",
         f"Made by `{command}`; not to be edited. Each cell is a method's whole course on a backbone, with "
         f"{100 * found[0].keep_macs:g} % of the MACs to keep, on a few random images: forward, backward, cut, "
-        "training, a plain network, MACs as near to the target as they come, every cut equal to setting the same channels to "
-        "zero (to 1e-9, in double precision), saved and loaded with equal outputs. Some methods have short "
-        "hyper-parameters.",
+        "training, a plain network, MACs as near to the target as they come, every cut equal to setting the same "
+        "channels to zero (to 1e-9, in double precision), saved and loaded with equal outputs. Some methods have "
+        "short hyper-parameters.",
         "",
         _summary(found),
         "",
