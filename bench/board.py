@@ -118,11 +118,19 @@ def _block(status: TrialStatus, need: str, cause: TrialStatus | None) -> TrialSt
 
 def running(status: TrialStatus) -> TrialStatus:
     """A submitted trial runs as soon as its worker has written progress.json."""
-    with suppress(OSError, ValueError):
-        progress = json.loads((status.folder / "progress.json").read_bytes())
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        told = json.loads((status.folder / "progress.json").read_bytes()).items()
+        progress = {key: value for key, value in told if _sane(key, value)}
         started = status.started or time.monotonic()
         return replace(status, state="running", progress=progress, started=started, seconds=time.monotonic() - started)
     return status
+
+
+def _sane(key: str, value: Any) -> bool:
+    """What can be shown: a short name of the phase, and numbers as epochs and times are."""
+    if key == "phase":
+        return isinstance(value, str) and len(value) < 100
+    return isinstance(value, int | float) and abs(value) < 1e12
 
 
 def elsewhere(status: TrialStatus) -> TrialStatus:

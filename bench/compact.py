@@ -6,10 +6,10 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -34,9 +34,9 @@ class Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: BackboneSpec
-    num_classes: int
-    in_chans: int
-    image_size: int
+    num_classes: Annotated[int, Field(ge=0, le=10**6)]
+    in_chans: Annotated[int, Field(ge=1, le=10**4)]
+    image_size: Annotated[int, Field(ge=1, le=10**5)]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     widths: dict[str, dict[str, int | list[int]]]
@@ -152,5 +152,5 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
         return Description.model_validate(json.loads(metadata[KEY])), tensors
     except KeyError as error:
         raise CompactError(f"{path} is no compact network: its metadata lack '{KEY}'") from error
-    except (json.JSONDecodeError, ValidationError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CompactError(f"{path} is no compact network: its metadata are damaged") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -75,7 +75,7 @@ class Journal:
         self.guard()
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         content = save(plain or {"": torch.zeros(0)}, metadata={"values": json.dumps(values)})
-        path = self._folder / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        path = self._path(name, content)
         temporary = self._folder / f".{path.name}.{os.getpid()}"
         try:
             with temporary.open("wb") as file:
@@ -87,12 +87,17 @@ class Journal:
             temporary.unlink(missing_ok=True)
             raise
 
+    def _path(self, name: str, content: bytes) -> Path:
+        return self._folder / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+
     def _read(self, name: str) -> Entry | None:
         for path in sorted(self._folder.glob(f"{name}-????????????????.safetensors")):
-            if hashlib.sha256(path.read_bytes()).hexdigest()[:16] != path.stem[-16:]:
+            try:
+                if self._path(name, path.read_bytes()) != path:
+                    raise ValueError("the digest in the name is of another content")
+                with safe_open(path, "pt") as file:
+                    values = json.loads(file.metadata()["values"])
+                    return {key: file.get_tensor(key) for key in file.keys() if key}, values  # noqa: SIM118
+            except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
                 path.rename(path.with_suffix(".damaged"))
-                continue
-            with safe_open(path, "pt") as file:
-                values = json.loads(file.metadata()["values"])
-                return {key: file.get_tensor(key) for key in file.keys() if key}, values  # noqa: SIM118
         return None

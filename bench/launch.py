@@ -120,10 +120,11 @@ def _write_plan(out: Path, wanted: suite.Suite, path: Path, trials: Sequence[Tri
     plan = out / "plan.json"
     if plan.exists():
         try:
-            for entry in json.loads(plan.read_text())["trials"]:
-                if (out / "trials" / entry["key"] / "record.json").exists():
-                    entries.setdefault(entry["key"], entry)
-        except (ValueError, KeyError, TypeError):
+            for entry in json.loads(plan.read_bytes())["trials"]:
+                key = Trial.model_validate(entry["trial"]).key
+                if (out / "trials" / key / "record.json").exists():
+                    entries.setdefault(key, {"key": key, "trial": entry["trial"]})
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass  # a damaged plan is written anew; the records do not depend on it
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     values = {"suite": wanted.name, "smoke": wanted.smoke, "source": str(path), "sha256": digest}

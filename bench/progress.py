@@ -93,18 +93,20 @@ def doing(trial: TrialStatus) -> str:
     now = trial.progress
     parts = [str(now.get("phase", "starting"))]
     if now.get("epochs"):
-        parts.append(f"epoch {now['epoch']:.1f}/{now['epochs']:g}")
+        parts.append(f"epoch {now.get('epoch', 0):.1f}/{now['epochs']:g}")
     if now.get("images_per_s"):
-        parts += [f"{now['images_per_s']:.0f} images/s", f"ETA {duration(now['eta_s'])}"]
+        parts += [f"{now['images_per_s']:.0f} images/s", f"ETA {duration(now.get('eta_s', 0))}"]
     return ", ".join(parts)
 
 
 def eta(status: Status) -> float | None:
     """Seconds until all is done: what runs, and as long again on average for what waits. None while unknown."""
     active = status.among("running")
-    left = [trial.progress["eta_s"] for trial in active if trial.progress.get("images_per_s")]
+    left = [trial.progress.get("eta_s", 0) for trial in active if trial.progress.get("images_per_s")]
     lengths = [trial.seconds for trial in status.among("done") if trial.seconds]
-    lengths += [trial.seconds + trial.progress["eta_s"] for trial in active if trial.progress.get("images_per_s")]
+    lengths += [
+        trial.seconds + trial.progress.get("eta_s", 0) for trial in active if trial.progress.get("images_per_s")
+    ]
     waiting = len(status.among("waiting"))
     if not active or not lengths or (waiting == 0 and not left):
         return None

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PROTOCOL = 1
 """Comparability version of the rules: rows of different versions never share a table."""
@@ -89,6 +90,16 @@ class WeightsSpec(Spec):
     rename: tuple[tuple[str, str], ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    @field_validator("rename")
+    @classmethod
+    def _patterns(cls, rename: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for pattern, _ in rename:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
+        return rename
 
 
 class DenseSpec(Spec):

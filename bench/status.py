@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
+
+KEY = re.compile("[0-9a-f]{16}")
+"""A trial's key is a folder's name; a plan that has other keys is not ours."""
 
 SILENT_S = 30
 """A trial whose progress is older than this is not running any more."""
@@ -29,17 +33,26 @@ class TrialState:
 def read_plan(out: Path) -> dict[str, Any]:
     """What `prunebench run` planned. Raises UserError where nothing has run in this folder."""
     path = out / "plan.json"
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise UserError(f"nothing has run in {out} yet: start it with `prunebench run`") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): run the suite again, finished trials are kept") from None
+    if not path.exists():
+        raise UserError(f"nothing has run in {out} yet: start it with `prunebench run`")
+    if not (plan := _json(path)):
+        raise UserError(_damaged(out))
+    return plan
+
+
+def _damaged(out: Path) -> str:
+    return f"{out / 'plan.json'} is damaged: run the suite again, finished trials are kept"
 
 
 def states(out: Path) -> list[TrialState]:
-    """Every planned trial and where it stands."""
-    return [_state(out, entry["key"], _label(entry["trial"])) for entry in read_plan(out)["trials"]]
+    """Every planned trial and where it stands. Raises UserError where the plan is damaged."""
+    try:
+        entries = [(str(entry["key"]), _label(entry["trial"])) for entry in read_plan(out)["trials"]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(_damaged(out)) from None
+    if not all(KEY.fullmatch(key) for key, _ in entries):
+        raise UserError(_damaged(out))
+    return [_state(out, key, label) for key, label in entries]
 
 
 def text(out: Path) -> str:
@@ -48,6 +61,7 @@ def text(out: Path) -> str:
     width = max((len(row.label) for row in rows), default=0)
     lines = [f"{row.key}  {row.label:<{width}}  {row.state:<11}  {row.detail}".rstrip() for row in rows]
     counts = Counter(row.state for row in rows)
+    lines = ["".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines]
     return "\n".join([*lines, ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(rows)} trials"])
 
 
@@ -64,18 +78,34 @@ def find_trial(key: str, roots: Iterator[Path]) -> Path:
 def _state(out: Path, key: str, label: str) -> TrialState:
     folder = out / "trials" / key
     if (folder / "record.json").exists():
-        result = json.loads((folder / "record.json").read_text())["result"]
-        return TrialState(key, label, "done", f"{result['top1']:.2f} % top-1, {result['macs'] / 1e6:.2f} M MACs")
-    failures = sorted(folder.glob("failed-*.json"), key=lambda path: int(path.stem.split("-")[1]))
+        try:
+            result = _json(folder / "record.json")["result"]
+            return TrialState(key, label, "done", f"{result['top1']:.2f} % top-1, {result['macs'] / 1e6:.2f} M MACs")
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return TrialState(key, label, "done", f"but {folder / 'record.json'} is damaged: move it away to run again")
+    numbered = [path for path in folder.glob("failed-*.json") if path.stem[7:].isdecimal()]
+    failures = sorted(numbered, key=lambda path: int(path.stem[7:]))
     progress = folder / "progress.json"
     if progress.exists() and not (failures and failures[-1].stat().st_mtime >= progress.stat().st_mtime):
-        now = json.loads(progress.read_text())
-        detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
-        running = time.time() - now["updated"] < SILENT_S
+        now = _json(progress)
+        try:
+            detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
+            running = time.time() - now["updated"] < SILENT_S
+        except (KeyError, TypeError, ValueError, OverflowError):
+            detail, running = "", False
         return TrialState(key, label, "running" if running else "interrupted", detail)
     if failures:
-        return TrialState(key, label, "failed", json.loads(failures[-1].read_text())["reason"])
+        return TrialState(key, label, "failed", str(_json(failures[-1]).get("reason", "")))
     return TrialState(key, label, "waiting", "")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where it cannot be read."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _label(trial: dict[str, Any]) -> str:

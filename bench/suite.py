@@ -215,7 +215,7 @@ def _unset(path: Any) -> str:
 def _methods(file: suitefile.SuiteFile, index: int, item: Any) -> list[MethodSpec]:
     """A method's entry, its lists of hyper-parameters multiplied out, all defaults filled in."""
     mapping = {item: {}} if isinstance(item, str) else item
-    if not isinstance(mapping, dict) or len(mapping) != 1:
+    if not isinstance(mapping, dict) or len(mapping) != 1 or not isinstance(next(iter(mapping.values())), dict | None):
         raise file.error(("methods", index), "give a method's name, or {name: {hyper-parameters}}")
     ((name, params),) = mapping.items()
     known = registry.methods()

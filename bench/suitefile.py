@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UserError
+
+MAX_VALUES = 100_000
+"""No suite is as long; a few lines of aliases of aliases can be."""
 
 
 class SuiteError(UserError):
@@ -72,7 +77,7 @@ class SuiteFile:
         if first["type"] == "missing":
             return self.error(place, "is missing")
         message = first["msg"].removeprefix("Value error, ")
-        shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+        shown = "" if isinstance(first["input"], dict) else f", not {reprlib.repr(first['input'])}"
         return self.error(place, f"{message[0].lower()}{message[1:]}{shown}")
 
 
@@ -80,16 +85,32 @@ def read(path: Path) -> SuiteFile:
     """Raises SuiteError where the file is no YAML mapping."""
     try:
         text = path.read_text(encoding="utf-8")
-        root, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        root = yaml.compose(text, yaml.SafeLoader)
+        if root is not None and _size(root, {}) > MAX_VALUES:
+            raise SuiteError(f"{path}: with its aliases written out, it has more than {MAX_VALUES} values")
+        values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise SuiteError(f"{path}{line}: this is not YAML: {getattr(error, 'problem', error)}") from error
+        reason = " ".join(str(getattr(error, "problem", error)).split())
+        raise SuiteError(f"{path}{line}: this is not YAML: {reason}") from error
+    except (ValueError, TypeError, RecursionError) as error:  # a date that is none, a list as a key, 1500 brackets
+        raise SuiteError(f"{path}: this is not a suite: {error}") from error
     if root is None or not isinstance(values, dict):
         raise SuiteError(f"{path}:1: a suite is a mapping of keys such as name, dataset, backbone, methods")
     return SuiteFile(path, values, root)
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Number of values below a node, aliases written out; infinite where one holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        pairs = [part for child in children for part in (child if isinstance(child, tuple) else [child])]
+        known[id(node)] = 1 + sum(_size(child, known) for child in pairs)
+    return known[id(node)]
 
 
 def _keys(model: Any, loc: tuple[Any, ...]) -> list[str]:

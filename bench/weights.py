@@ -15,6 +15,9 @@ from bench.compact import load_compact
 from bench.method import MethodError
 from bench.spec import Trial, WeightsSpec
 
+WRAPPERS = 5
+"""A state_dict may lie so many dictionaries deep in its file."""
+
 
 def fresh(trial: Trial, *, classes: int, channels: int, image_size: int) -> nn.Module:
     """The trial's backbone with the initial weights of its seed."""
@@ -72,7 +75,10 @@ def load_weights(model: nn.Module, spec: WeightsSpec) -> None:
         raise MethodError(f"{path} has changed since the suite was read: its SHA-256 is another")
     state = _read(path)
     for pattern, replacement in spec.rename:
-        state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
+        try:
+            state = {re.sub(pattern, replacement, key): value for key, value in state.items()}
+        except (re.error, IndexError) as error:
+            raise MethodError(f"dense.weights.rename: '{replacement}' cannot replace '{pattern}': {error}") from error
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     missing = [key for key in missing if not key.endswith((".num_batches_tracked", ".index"))]
@@ -100,8 +106,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MethodError(f"{path} cannot be read as weights: {reason}") from error
-    while isinstance(state, dict) and len(inner := [v for v in state.values() if isinstance(v, dict)]) == 1:
-        state = state.get("state_dict", inner[0])
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    for _ in range(WRAPPERS):
+        inner = [value for value in state.values() if isinstance(value, dict)] if isinstance(state, dict) else []
+        if len(inner) == 1:
+            state = state.get("state_dict", inner[0])
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise MethodError(f"{path} holds no plain state_dict")
     return dict(state)

@@ -182,7 +182,7 @@ def _curve(record: Record) -> Curve:
 def _plan(path: Path) -> dict[str, Trial]:
     try:
         trials = [Trial.model_validate(item["trial"]) for item in json.loads(path.read_bytes())["trials"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(f"{path} is not a plan of trials: {_first_line(error)}") from error
     return {trial.key: trial for trial in trials if trial.protocol == PROTOCOL}
 
@@ -191,7 +191,7 @@ def _methods(path: Path) -> dict[str, dict[str, Any]]:
     try:
         methods = json.loads(path.read_bytes())
         return {str(name): dict(about) for name, about in methods.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecordError(f"{path} does not describe methods: {_first_line(error)}") from error
 
 
