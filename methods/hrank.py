@@ -69,7 +69,7 @@ def feature_maps(model: nn.Module, groups: list[Group], images: Tensor) -> dict[
     made: dict[str, list[Tensor]] = defaultdict(list)
 
     def keep(store: list[Tensor], member: Member, x: Tensor) -> None:
-        x = x.movedim(-1, 1) if isinstance(member.module, nn.Linear) else x  # linear layers read channels last
+        x = x.movedim(-1, 1) if _channels_last(member.module) else x
         x = x[(...,) + (None,) * (4 - x.dim())]
         store.append(x[:, member.channels.to(x.device)])
 
@@ -99,3 +99,8 @@ def feature_maps(model: nn.Module, groups: list[Group], images: Tensor) -> dict[
         model(images)
     model.train(training)
     return {group.name: read[group.name] or made[group.name] for group in groups}
+
+
+def _channels_last(module: nn.Module) -> bool:
+    """Linear layers and layer norms have their channels last; timm's LayerNorm2d, by its name, has not."""
+    return isinstance(module, nn.Linear | nn.LayerNorm) and not type(module).__name__.endswith("2d")

@@ -1,6 +1,8 @@
 import torch
 from fakes import FakeRun, Tiny, tiny_groups
+from torch import nn
 
+from bench import Group, Member
 from methods.hrank import HRank, feature_maps, mean_rank
 
 
@@ -35,3 +37,13 @@ def test_a_constant_map_scores_lowest():
     scores = HRank(images=8, batch_size=4).score(model, FakeRun())["a"]
     assert scores[2] == 2  # rank 1 in each of the two batches
     assert (scores[[0, 1, 3]] > 2).all()
+
+
+def test_a_layer_norm_has_its_channels_last():
+    """Maps of a norm between (N, H, W, C) tensors, as in ConvNeXt; H, W = 5, 6 and 3 channels."""
+    norm = nn.LayerNorm(3)
+    model = nn.Sequential(norm, nn.Flatten())
+    group = Group("0", 3, 1, (Member("0", norm, "norm", torch.arange(3)[:, None]),))
+    images = torch.rand(2, 5, 6, 3)
+    (maps,) = feature_maps(model, [group], images)["0"]
+    assert torch.equal(maps[:, :, 0], norm(images).relu().permute(0, 3, 1, 2))
