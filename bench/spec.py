@@ -18,6 +18,9 @@ PROTOCOL = 1
 DENSE = "dense"
 """Name of the method whose trials are the dense baselines."""
 
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""A trial's key: also the name of its folder, so it must not be a path."""
+
 
 class Spec(BaseModel):
     """A frozen value object; an unknown key is an error."""
@@ -139,9 +142,9 @@ class Trial(Spec):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
     test_each_epoch: bool = False
-    twin: str | None = None
+    twin: Key | None = None
     """Key of the trial whose widths (and epochs) a control copies."""
-    baseline: str | None = None
+    baseline: Key | None = None
     """Key of the dense trial that this one starts from or is compared with; None for a dense trial."""
     smoke: bool = False
 

@@ -72,7 +72,7 @@ def test_a_full_disk(disk, suite, whole, kb, capsys):
     status = main(["run", str(suite), "--out", str(out), "--scheduler", "inline"])
     printed = "".join(capsys.readouterr())
     assert status in (1, 2) and "No space left on device" in printed and "Traceback" not in printed
-    assert not [path for path in (out / "trials").rglob(".*")], "a temporary file is left"
+    assert not list(out.rglob(".*")), "a temporary file is left"
     for key, record in records(out).items():
         assert record == whole[key]
     if (out / "plan.json").exists():

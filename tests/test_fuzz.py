@@ -130,6 +130,12 @@ def test_keys_in_a_plan_are_no_paths(place):
     assert attempt(lambda: status.text(place)) is None
 
 
+@pytest.mark.parametrize("field", ["baseline", "twin"])
+def test_a_trial_names_others_by_key_alone(field):
+    with pytest.raises(ValidationError, match=field):
+        make_trial(**{field: "../../../x"})
+
+
 def test_journals(place):
     """Also a file whose name has the digest of what it holds."""
     rng = random.Random(0)
