@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -193,28 +194,34 @@ def chaos_on_ray(kills: int, out: Path, rng: random.Random) -> Row:
         shutil.rmtree(broken, ignore_errors=True)
         while True:
             process = run(broken)
-            enough = sum(row.kills.values()) >= kills
-            try:
-                process.wait(None if enough else rng.uniform(5, row.seconds))
-            except subprocess.TimeoutExpired:
-                places = [holder(folder) for folder in broken.glob("trials/*")]
-                workers = [int(place.split()[1]) for place in places if place]
-                if workers and rng.random() < 0.5:
-                    os.kill(rng.choice(workers), signal.SIGKILL)
-                    row.kills["worker"] += 1
-                    if process.wait() == 0:
-                        break
-                else:
-                    process.kill()
-                    process.wait()
-                    row.kills["driver"] += 1
+            workers: list[int] = []
+            while not _workers(broken) and process.poll() is None:
+                time.sleep(0.2)
+            if sum(row.kills.values()) < kills:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(rng.uniform(0, row.seconds / 2))
+                workers = _workers(broken)
             else:
-                if process.returncode == 0:
-                    break
+                process.wait()
+            if process.poll() is None and workers and rng.random() < 0.5:
+                with suppress(ProcessLookupError):
+                    os.kill(rng.choice(workers), signal.SIGKILL)
+                row.kills["worker"] += 1
+                process.wait()  # the driver tries that trial again
+            elif process.poll() is None:
+                process.kill()
+                row.kills["driver"] += 1
+            if process.wait() == 0:
+                break
         row.runs += 1
         for record in sorted((out / "whole").glob("trials/*/record.json")):
             row.differs += compare(read_record(record).trial, out / "whole", broken)
     return row
+
+
+def _workers(out: Path) -> list[int]:
+    """The processes that hold a trial now."""
+    return [int(place.split()[1]) for folder in out.glob("trials/*") if (place := holder(folder))]
 
 
 def main() -> int:
