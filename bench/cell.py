@@ -138,7 +138,7 @@ def check(method: Method, backbone: str, *, keep_macs: float = 0.5, max_params: 
     exact = session.difference <= TOLERANCE
     if not exact and not mixing:
         raise UserError(f"not exact: {session.difference:.0e} from the same channels set to zero")
-    notes = [] if exact else [f"not comparable with channels set to zero: {', '.join(mixing)} mixes channels"]
+    notes = [] if exact else [f"cutting cannot be compared with setting to zero across {' and '.join(mixing)}"]
     if session.whole:
         layer, reason = next(iter(session.whole.items()))
         notes.append(f"{len(session.whole)} of its convolutions stay whole, as {layer}: {reason}")
