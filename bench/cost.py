@@ -17,7 +17,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from bench.method import Cost
+from bench.method import Cost, MethodError
 
 HEADLINE = ("conv", "linear", "matmul", "addmm", "mm", "bmm", "einsum")
 """fvcore's names of the operators that the headline counts."""
@@ -91,7 +91,12 @@ def _operators(model: nn.Module, example: Tensor) -> dict[str, Counter[str]]:
     """Module name -> operator -> count, children included; "" is the whole network."""
     analysis = FlopCountAnalysis(model, example)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    return analysis.by_module_and_operator()
+    try:
+        return analysis.by_module_and_operator()
+    except (RuntimeError, ValueError) as error:
+        size = "x".join(map(str, example.shape[1:]))
+        reason = " ".join(str(error).split())[:200]
+        raise MethodError(f"{type(model).__name__} does not run on {size} images: {reason}") from error
 
 
 @contextmanager

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from bench import preflight, registry, suite
 from bench.board import Status, Summary
+from bench.errors import UserError
 from bench.record import write_json
 from bench.schedule import run_trials
 from bench.spec import DENSE, Trial
@@ -39,6 +42,8 @@ def run_suite(
     trials = _trials(wanted, seeds)
     chosen = choose(trials, only)
     out = out or Path("runs") / wanted.name
+    if scheduler == "inline" and wanted.resources.gpus and not torch.cuda.is_available():
+        raise UserError("resources.gpus: this machine has no GPU that torch can use: take it out, or set it to 0")
     if address is None:  # the nodes of a cluster have their own disks
         preflight.check(chosen, out)
     _write_plan(out, wanted, path, trials)
@@ -82,6 +87,7 @@ def choose(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:
 def estimate(wanted: suite.Suite, *, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> str:
     """The trials and what they cost: training MACs, and hours on this machine by timing three steps per backbone."""
     trials = choose(_trials(wanted, seeds), only)
+    preflight.check(trials, None)
     cost = {(t.dataset.model_dump_json(), t.backbone.model_dump_json()): t for t in trials}
     measured = {place: _measure(trial) for place, trial in cost.items()}
     lines, seconds, total = [], 0.0, 0.0
@@ -147,8 +153,6 @@ def _descriptions() -> dict[str, Any]:
 
 def _measure(trial: Trial) -> tuple[int, float, float]:
     """(images an epoch, MACs of one image, images/s) of the dense network on this machine."""
-    import torch
-
     from bench import cost, data, loop, machine, weights
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

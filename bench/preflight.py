@@ -11,11 +11,11 @@ from bench import data, weights
 from bench.spec import DENSE, Trial
 
 
-def check(trials: Iterable[Trial], out: Path) -> None:
-    """Raises UserError for the first thing that is missing. Trials that have a record need nothing any more."""
+def check(trials: Iterable[Trial], out: Path | None) -> None:
+    """Raises UserError for the first thing that is missing. Trials that have a record in `out` need nothing more."""
     seen = set()
     for trial in trials:
-        if (out / "trials" / trial.key / "record.json").exists():
+        if out is not None and (out / "trials" / trial.key / "record.json").exists():
             continue
         if trial.dataset.model_dump_json() not in seen:
             seen.add(trial.dataset.model_dump_json())

@@ -148,8 +148,9 @@ def read_record(path: Path) -> Record:
         record = Record.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        raise RecordError(f"{path} is not a record: {reason}") from error
+        place = ".".join(map(str, first["loc"])) if first else ""
+        reason = ": ".join(part for part in (place, first["msg"]) if part) if first else str(error)
+        raise RecordError(f"{path} is not a record: {reason} (take it away to run the trial again)") from error
     if record.key != record.trial.key:
         raise RecordError(f"{path} was altered: its key is {record.key}, its trial's is {record.trial.key}")
     return record

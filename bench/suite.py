@@ -74,8 +74,9 @@ def load(path: Path) -> Suite:
     for key, known, own in (("dataset", data.names(), DataSpec), ("backbone", backbones.names(), BackboneSpec)):
         if key in values:
             values[key] = [_entry(file, (key, *place), item, known, own) for place, item in _listed(values[key])]
-    if "keep_macs" in values and not isinstance(values["keep_macs"], list):
-        values["keep_macs"] = [values["keep_macs"]]
+    for key in ("keep_macs", "seeds"):
+        if key in values and not isinstance(values[key], list):
+            values[key] = [values[key]]
     if isinstance(values.get("dense"), dict) and isinstance(values["dense"].get("weights"), str | dict):
         values["dense"] = {**values["dense"], "weights": _weights(file, values["dense"]["weights"])}
     if isinstance(values.get("methods"), list):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from importlib.resources import files
 
 from bench.errors import UserError
 from bench.record import read_record
@@ -34,9 +35,11 @@ def show(folders: Folders | Results, key: str) -> str:
 
 
 def command(entry: Entry) -> str:
-    """The command that runs the trial again, from the suite that made it."""
+    """The command that runs the trial again, from the suite that made it: one that comes along, or a file so named."""
     record = entry.record
-    words = ["prunebench", "run", record.suite, "--only", record.trial.method.name, "--seeds", str(record.trial.seed)]
+    built_in = files("bench").joinpath("suites", f"{record.suite}.yaml").is_file()
+    suite = record.suite if built_in else f"{record.suite}.yaml"
+    words = ["prunebench", "run", suite, "--only", record.trial.method.name, "--seeds", str(record.trial.seed)]
     return shlex.join(words)
 
 
