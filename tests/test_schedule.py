@@ -104,8 +104,13 @@ def test_inline_needs_neither_ray_nor_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, env=environment())
 
 
-@pytest.mark.parametrize(("cpus", "threads"), [(None, os.cpu_count()), (0.5, 1), (2.9, 2)])
-def test_threads_inline(tmp_path, cpus, threads):
+@pytest.mark.parametrize(
+    ("cpus", "environment", "threads"), [(None, None, os.cpu_count()), (None, "3", 3), (0.5, "3", 1), (2.9, None, 2)]
+)
+def test_threads_inline(tmp_path, monkeypatch, cpus, environment, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
     run([make("l1")], tmp_path, resources=Resources(cpus=cpus))
     assert (tmp_path / "tries.txt").read_text().split()[2:] == [str(threads), "s"]
 

@@ -68,7 +68,7 @@ def fetch(
     if name not in CHECKSUMS:
         raise FetchError(f"{name} has nothing to fetch; these have: {', '.join(CHECKSUMS)}")
     if source is not None and not source.exists():
-        raise FetchError(f"{source} does not exist: name a folder or archive with the official files")
+        raise FetchError(f"{source} is not there: name a folder or archive with the official files")
     folder = cache_folder(cache) / name
     routes: dict[str, Callable[[], Arrays]] = {"cache": partial(_open, folder)}
     if source is not None:
