@@ -13,13 +13,13 @@ from bench.spec import DENSE, Trial
 
 def check(trials: Iterable[Trial], out: Path | None) -> None:
     """Raises UserError for the first thing that is missing. Trials that have a record in `out` need nothing more."""
-    seen = set()
+    loaded: dict[str, data.Data] = {}
     for trial in trials:
         if out is not None and (out / "trials" / trial.key / "record.json").exists():
             continue
-        if trial.dataset.model_dump_json() not in seen:
-            seen.add(trial.dataset.model_dump_json())
-            data.load(trial.dataset, seed=trial.seed, device=torch.device("cpu"))
+        name = trial.dataset.model_dump_json()
+        if name not in loaded:
+            loaded[name] = data.load(trial.dataset, seed=trial.seed, device=torch.device("cpu"))
         if trial.method.name == DENSE and trial.dense and trial.dense.weights:
-            loaded = data.load(trial.dataset, seed=trial.seed, device=torch.device("cpu"))
-            weights.dense(trial, classes=loaded.classes, channels=loaded.channels, image_size=loaded.image_size)
+            found = loaded[name]
+            weights.dense(trial, classes=found.classes, channels=found.channels, image_size=found.image_size)
