@@ -168,6 +168,7 @@ class _Ray:
             )
         # A worker sees what this process sees, wherever `bench` and the methods were imported from.
         env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        env |= {name: value for name, value in os.environ.items() if name.startswith("PRUNEBENCH_")}
         if not self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ""
         options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}

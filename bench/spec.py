@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -84,6 +86,7 @@ class BackboneSpec(Spec):
 class WeightsSpec(Spec):
     """A file of trained dense weights: a state_dict, loaded without pickle's code.
 
+    `file`: may begin with an environment $VARIABLE, see `path`;
     `rename`: pairs (regular expression, replacement) applied in order to each key of the file;
     `mean`, `std`: the input normalisation that the weights were trained with (None = the data set's).
     """
@@ -93,6 +96,11 @@ class WeightsSpec(Spec):
     rename: tuple[tuple[str, str], ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies on this machine."""
+        return Path(os.path.expandvars(self.file))
 
     @field_validator("rename")
     @classmethod

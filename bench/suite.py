@@ -203,7 +203,10 @@ def _weights(file: suitefile.SuiteFile, value: str | dict[str, Any]) -> dict[str
     path = file.relative(str(mapping.get("file", "")))
     if not path.is_file():
         raise file.error(("dense", "weights"), f"there is no weights file {path}{_unset(mapping.get('file'))}")
-    return {**mapping, "file": str(path), "sha256": weights.file_digest(path)}
+    # What has a variable stays as written, where it means the same file from any folder: records travel.
+    written = str(mapping["file"])
+    portable = Path(os.path.expandvars(written)) == path
+    return {**mapping, "file": written if portable else str(path), "sha256": weights.file_digest(path)}
 
 
 def _unset(path: Any) -> str:

@@ -70,7 +70,7 @@ def load_weights(model: nn.Module, spec: WeightsSpec) -> None:
     Raises MethodError, in one line, where the file is another one than the suite was read with, is no plain
     state_dict, or does not fit the backbone.
     """
-    path = Path(spec.file)
+    path = spec.path
     if spec.sha256 and file_digest(path) != spec.sha256:
         raise MethodError(f"{path} has changed since the suite was read: its SHA-256 is another")
     state = _read(path)

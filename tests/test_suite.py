@@ -126,4 +126,6 @@ def test_a_path_may_have_a_variable_which_must_be_set(tmp_path, monkeypatch):
         load(tmp_path, text)
     (tmp_path / "w.pth").write_bytes(b"weights")
     monkeypatch.setenv("HERE", str(tmp_path))
-    assert load(tmp_path, text).dense.weights.file == str(tmp_path / "w.pth")
+    weights = load(tmp_path, text).dense.weights
+    assert weights.file == "$HERE/w.pth"  # as written: the record travels
+    assert weights.path == tmp_path / "w.pth"
