@@ -44,6 +44,17 @@ def _numbers(text: str) -> list[int]:
     return [int(item) for item in _comma(text)]
 
 
+def _shares(text: str) -> list[float]:
+    return [float(item) for item in _comma(text)]
+
+
+def _shard(text: str) -> tuple[int, int]:
+    share, _, shares = text.partition("/")
+    if not (share.isdecimal() and shares.isdecimal() and 1 <= int(share) <= int(shares)):
+        raise argparse.ArgumentTypeError(f"'{text}' is no share: give I/N with I from 1 to N, such as 2/8")
+    return int(share), int(shares)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="prunebench", description="Compare filter-pruning methods honestly.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -59,7 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     parser_run.add_argument(
         "--only", type=_comma, default=[], metavar="METHODS", help="such as l1,dcff; and what they need"
     )
-    parser_run.add_argument("--seeds", type=_numbers, metavar="SEEDS", help="such as 0,1,2 in place of the suite's")
+    parser_run.add_argument(
+        "--seeds", type=_numbers, default=[], metavar="SEEDS", help="such as 0,1,2 in place of the suite's"
+    )
+    parser_run.add_argument("--keep", type=_shares, default=[], metavar="SHARES", help="such as 0.5, of its keep_macs")
+    parser_run.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="the I-th of N shares of it, for job arrays"
+    )
     parser_run.add_argument("--scheduler", choices=["ray", "inline"], default="ray")
     parser_run.add_argument("--address", help="of a Ray cluster to join (default: Ray on this machine)")
     parser_run.add_argument("--retry-failed", action="store_true", help="run trials again whose method failed")

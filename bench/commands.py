@@ -20,18 +20,19 @@ RUNS, RESULTS, TABLES = Path("runs"), Path("leaderboards/results"), Path("leader
 def run(arguments: argparse.Namespace) -> int:
     """Run a suite, or what is left of it, and print its table."""
     from bench import launch, suite
+    from bench.part import Part
 
     path = suite.find(arguments.suite)
     wanted = suite.load(path)
+    part = Part(arguments.only, arguments.seeds, arguments.keep, arguments.shard)
     if arguments.dry_run:
-        print(launch.estimate(wanted, only=arguments.only, seeds=arguments.seeds))
+        print(launch.estimate(wanted, part))
         return 0
     out = arguments.out or RUNS / wanted.name
     summary = launch.run_suite(
         path,
         out=out,
-        only=arguments.only,
-        seeds=arguments.seeds,
+        part=part,
         scheduler=arguments.scheduler,
         address=arguments.address,
         retry_failed=arguments.retry_failed,

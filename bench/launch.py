@@ -14,6 +14,7 @@ import torch
 from bench import preflight, registry, suite
 from bench.board import Status, Summary
 from bench.errors import UserError
+from bench.part import WHOLE, Part
 from bench.record import write_json
 from bench.schedule import run_trials
 from bench.spec import DENSE, Trial
@@ -23,24 +24,22 @@ def run_suite(
     name: str | Path,
     *,
     out: Path | None = None,
-    only: Sequence[str] = (),
-    seeds: Sequence[int] | None = None,
+    part: Part = WHOLE,
     scheduler: Literal["ray", "inline"] = "ray",
     address: str | None = None,
     retry_failed: bool = False,
 ) -> Summary:
     """Run the trials of a suite that have no record yet, in `out` (default: runs/NAME).
 
-    `only`: methods; the trials they depend on run with them. `seeds` stand in for the suite's. Raises UserError for
-    what cannot be run as asked, before anything starts; a failed trial does not raise, it is in the summary.
+    Raises UserError for what cannot be run as asked, before anything starts; a failed trial does not raise, it is in
+    the summary.
     """
     from bench.progress import Progress
     from bench.track import Tracker
 
     path = suite.find(str(name))
     wanted = suite.load(path)
-    trials = _trials(wanted, seeds)
-    chosen = choose(trials, only)
+    trials, chosen = part.trials(wanted)
     out = out or Path("runs") / wanted.name
     if scheduler == "inline" and wanted.resources.gpus and not torch.cuda.is_available():
         raise UserError("resources.gpus: this machine has no GPU that torch can use: take it out, or set it to 0")
@@ -69,24 +68,9 @@ def run_suite(
         )
 
 
-def choose(trials: Sequence[Trial], only: Sequence[str]) -> list[Trial]:
-    """The trials of the named methods and all that they depend on, in order."""
-    if not only:
-        return list(trials)
-    known = {trial.method.name for trial in trials}
-    for name in only:
-        if name not in known:
-            raise suite.SuiteError(f"--only: '{name}' is not in this suite (it has {', '.join(sorted(known))})")
-    keys = {trial.key for trial in trials if trial.method.name in only}
-    for trial in reversed(trials):
-        if trial.key in keys:
-            keys |= {key for key in (trial.baseline, trial.twin) if key}
-    return [trial for trial in trials if trial.key in keys]
-
-
-def estimate(wanted: suite.Suite, *, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> str:
+def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
     """The trials and what they cost: training MACs, and hours on this machine by timing three steps per backbone."""
-    trials = choose(_trials(wanted, seeds), only)
+    _, trials = part.trials(wanted)
     preflight.check(trials, None)
     cost = {(t.dataset.model_dump_json(), t.backbone.model_dump_json()): t for t in trials}
     measured = {place: _measure(trial) for place, trial in cost.items()}
@@ -114,10 +98,6 @@ def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Pat
     tracking = wanted.tracking
     with Tracker(tracking.project, tracking.mode, group=wanted.name, folder=page.parent) as tracker:
         tracker.report(list(rows), page)
-
-
-def _trials(wanted: suite.Suite, seeds: Sequence[int] | None) -> list[Trial]:
-    return suite.trials(wanted.model_copy(update={"seeds": list(seeds)}) if seeds else wanted)
 
 
 def _write_plan(out: Path, wanted: suite.Suite, path: Path, trials: Sequence[Trial]) -> None:

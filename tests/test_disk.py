@@ -12,6 +12,7 @@ from test_resume import timeless
 
 from bench import run_suite
 from bench.cli import main
+from bench.part import Part
 from bench.record import read_record
 from bench.status import states
 
@@ -93,7 +94,7 @@ def test_a_read_only_disk(disk, suite, whole, capsys):
     assert main(["run", str(suite), "--out", str(out), "--scheduler", "inline"]) == 2
     assert "Read-only file system" in capsys.readouterr().err
     remount("rw")
-    run_suite(suite, out=out, only=["dense"], scheduler="inline")
+    run_suite(suite, out=out, part=Part(only=["dense"]), scheduler="inline")
     remount("ro")
     assert main(["run", str(suite), "--out", str(out), "--scheduler", "inline"]) == 2
     assert "Read-only file system" in capsys.readouterr().err
