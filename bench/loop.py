@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -89,17 +90,30 @@ def train_epoch(
     )
 
 
+class Accuracy(NamedTuple):
+    """Correct / all in percent. `present_top1`: where only the classes that the data hold compete; None if all do."""
+
+    top1: float
+    top5: float
+    images: int
+    present_top1: float | None = None
+
+
 @torch.inference_mode()
-def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float, int]:
-    """(top-1, top-5, images): correct / all in percent, in fp32 and eval mode; the training flag is restored."""
+def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], present: Tensor | None = None) -> Accuracy:
+    """In fp32 and eval mode; the training flag is restored. `present`: ids of the classes that the data hold, (n,)."""
     training = model.training
     model.eval()
     top1: Tensor | int = 0
     top5: Tensor | int = 0
+    among: Tensor | int = 0
     images = 0
     for x, y in batches:
         logits = model(x)
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
         top1, top5, images = top1 + best[:, 0].sum(), top5 + best.any(1).sum(), images + len(y)
+        if present is not None:
+            among = among + (present[logits[:, present].argmax(1)] == y).sum()
     model.train(training)
-    return 100 * float(top1) / images, 100 * float(top5) / images, images
+    inside = None if present is None else 100 * float(among) / images
+    return Accuracy(100 * float(top1) / images, 100 * float(top5) / images, images, inside)

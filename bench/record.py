@@ -29,6 +29,8 @@ class Measured(_Part):
     macs: int
     fvcore_total: int
     params: int
+    present_top1: float | None = None
+    """Top-1 where only the classes that the test set holds compete, where the network tells more apart."""
 
 
 class Spent(_Part):

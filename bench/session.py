@@ -198,9 +198,9 @@ class Session:
     def generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(_mix(self.seed, purpose))
 
-    def test(self, model: nn.Module) -> tuple[float, float, int]:
-        """(top-1, top-5, images) on the test set. Not part of `Run`: a method never sees it."""
-        return loop.accuracy(model, self.data.test(500))
+    def test(self, model: nn.Module) -> loop.Accuracy:
+        """Accuracy on the test set. Not part of `Run`: a method never sees it."""
+        return loop.accuracy(model, self.data.test(500), getattr(self.data, "present", None))
 
     @property
     def _epoch_images(self) -> int:

@@ -65,7 +65,9 @@ class DataSpec(Spec):
 
     `subset`: class-balanced number of training images, a fixed choice for all seeds (None = all).
     `holdout`: training images set aside, by seed, for whatever selects something (0 = none).
-    `root`: folder of an image-folder data set; `fingerprint` stands for its content in the key.
+    `root`: folder of an image-folder data set; `fingerprint` stands for its content in the key. `classes`: what the
+    network tells apart where that is more than the folders' classes. `crop`: share of the resized test image's side
+    that is seen (None = the data set's own).
     """
 
     name: str
@@ -74,6 +76,8 @@ class DataSpec(Spec):
     image_size: Annotated[int, Field(ge=8)] | None = None
     root: str | None = None
     fingerprint: str = ""
+    classes: Literal["imagenet-1k"] | None = None
+    crop: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class BackboneSpec(Spec):
@@ -161,6 +165,9 @@ class Trial(Spec):
         """First 16 hex digits of the SHA-256 of the canonical JSON; where files lie does not count."""
         values = self.model_dump(mode="json")
         values["dataset"].pop("root")
+        for later in ("classes", "crop"):  # keys from before these were there stay the same
+            if values["dataset"][later] is None:
+                values["dataset"].pop(later)
         if self.dense and self.dense.weights:
             values["dense"]["weights"].pop("file")
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -194,7 +194,7 @@ def _entry(file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: 
         root = file.relative(str(mapping["root"]))
         if not root.is_dir():
             raise file.error((*place, "root"), f"there is no folder {root}{_unset(mapping['root'])}")
-        return {**mapping, "root": str(root), "fingerprint": data.fingerprint(root)}
+        return {**mapping, "root": _portable(mapping["root"], root), "fingerprint": data.fingerprint(root)}
     return mapping
 
 
@@ -203,10 +203,12 @@ def _weights(file: suitefile.SuiteFile, value: str | dict[str, Any]) -> dict[str
     path = file.relative(str(mapping.get("file", "")))
     if not path.is_file():
         raise file.error(("dense", "weights"), f"there is no weights file {path}{_unset(mapping.get('file'))}")
-    # What has a variable stays as written, where it means the same file from any folder: records travel.
-    written = str(mapping["file"])
-    portable = Path(os.path.expandvars(written)) == path
-    return {**mapping, "file": written if portable else str(path), "sha256": weights.file_digest(path)}
+    return {**mapping, "file": _portable(mapping["file"], path), "sha256": weights.file_digest(path)}
+
+
+def _portable(written: Any, path: Path) -> str:
+    """What has a variable stays as written, where it means the same from any folder: records travel."""
+    return str(written) if Path(os.path.expandvars(str(written))) == path else str(path)
 
 
 def _unset(path: Any) -> str:

@@ -73,7 +73,10 @@ def _run(
     started = datetime.now(UTC)
     method = registry.build(trial.method)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, loaded = _first_model(trial, method, out, device)
+    threads = threads or torch.get_num_threads()
+    # Where a GPU computes, the cores decode images; where they compute themselves, one process decodes beside them.
+    decoders = threads if device.type == "cuda" else int(threads > 1)
+    model, loaded = _first_model(trial, method, out, device, decoders)
     baseline = read_record(out / "trials" / trial.baseline / "record.json") if trial.baseline else None
     twin = read_record(out / "trials" / trial.twin / "record.json") if trial.twin else None
     example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
@@ -93,7 +96,7 @@ def _run(
         seed=trial.seed,
         device=device,
         folder=folder,
-        wanted={"threads": threads or torch.get_num_threads(), "precision": machine.precision(trial.precision, device)},
+        wanted={"threads": threads, "precision": machine.precision(trial.precision, device)},
         limited=not method.control,
         compiled=trial.compile,
         test_each_epoch=trial.test_each_epoch,
@@ -145,9 +148,11 @@ def _run(
     )
 
 
-def _first_model(trial: Trial, method: Method, out: Path, device: torch.device) -> tuple[nn.Module, data.Data]:
+def _first_model(
+    trial: Trial, method: Method, out: Path, device: torch.device, decoders: int
+) -> tuple[nn.Module, data.Data]:
     """The network that the method gets, and the data normalised as that network expects."""
-    loaded = data.load(trial.dataset, seed=trial.seed, device=device)
+    loaded = data.load(trial.dataset, seed=trial.seed, device=device, workers=decoders)
     shape: dict[str, Any] = {"classes": loaded.classes, "channels": loaded.channels, "image_size": loaded.image_size}
     if trial.method.name == DENSE:
         model = weights.dense(trial, **shape)
@@ -160,13 +165,13 @@ def _first_model(trial: Trial, method: Method, out: Path, device: torch.device) 
     if method.start == "pretrained" or trial.method.name == DENSE:
         mean, std = weights.normalisation(trial, model)
         if mean is not None:
-            loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std)
+            loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std, workers=decoders)
     return model.to(device), loaded
 
 
 def _measure(session: Session, model: nn.Module) -> Measured:
     model.float().eval()
-    top1, top5, images = session.test(model)
+    top1, top5, images, present_top1 = session.test(model)
     counted = session.cost(model)
     return Measured(
         top1=top1,
@@ -175,6 +180,7 @@ def _measure(session: Session, model: nn.Module) -> Measured:
         macs=counted.macs,
         fvcore_total=counted.fvcore_total,
         params=counted.params,
+        present_top1=present_top1,
     )
 
 

@@ -131,13 +131,20 @@ def _accuracy(record: Record, network: Path, root: str | None) -> Iterator[Check
     yield _check(abs(spent - record.spent.macs) <= 1e-6 * spent, text, f"history and data give {spent:.4g}")
     torch.set_flush_denormal(True)
     model = load_compact(network).to(device).to(memory_format=torch.channels_last)
-    top1, top5, tested = loop.accuracy(model, loaded.test(500))
+    top1, top5, tested, present_top1 = loop.accuracy(model, loaded.test(500), getattr(loaded, "present", None))
     here = machine.describe({"threads": torch.get_num_threads(), "precision": "fp32"}, device)
     on_cpu = here.device == record.machine.device == "cpu"
     alike = here.cpu == record.machine.cpu if on_cpu else here.device == record.machine.device
     allowed = max(SAME_KIND if alike else OTHER_KIND, 100 / tested)
     kind = "the same" if alike else "another"
-    for name, claimed, found in (("top-1", result.top1, top1), ("top-5", result.top5, top5)):
+    for name, claimed, found in (
+        ("top-1", result.top1, top1),
+        ("top-5", result.top5, top5),
+        ("top-1 among the classes present", result.present_top1, present_top1),
+    ):
+        if claimed is None and found is None:
+            continue
+        claimed, found = (float("nan") if value is None else value for value in (claimed, found))
         text = f"{name} {claimed:.2f} % of {result.test_images} images"
         fits = tested == result.test_images and abs(claimed - found) <= allowed + 1e-9
         within = f"{allowed:.2f} points are allowed on {kind} kind of machine"

@@ -184,6 +184,7 @@ LONG = [
         lambda r: _signed(_less_printed(r.best_top1, r)),
         lambda r: _less_printed(r.best_top1, r),
     ),
+    Column("present_top1", "Top-1 of classes here (%)", lambda r: spread(r.present_top1), _mean("present_top1")),
     Column("top5", "Top-5 (%)", lambda r: spread(r.top5), _mean("top5")),
     Column("cut_top1", "After the cut (%)", lambda r: spread(r.cut_top1), _mean("cut_top1")),
     Column("best_top1", "Best test epoch (%)", lambda r: spread(r.best_top1), _mean("best_top1")),
@@ -226,5 +227,5 @@ _COMPACT = {"method", "keep", "top1", "seeds", "change", "rank", "macs", "params
 FORMS = {
     "compact": _COMPACT,
     "usual": _COMPACT
-    | {"speedup", "batch_speedup", "starts_from", "epochs", "epochs_in_all", "printed", "less_printed"},
+    | {"present_top1", "speedup", "batch_speedup", "starts_from", "epochs", "epochs_in_all", "printed", "less_printed"},
 }

@@ -34,6 +34,11 @@ def notes(board: Board, best: str = "in bold", second: str = "underlined") -> li
             f"Top-1 on {sizes} test images at the last epoch, evaluated in fp32. Mean ± sample standard deviation "
             "over n seeds; change against the dense network of the same seed."
         )
+    if any(row.present_top1 for row in board.rows):
+        lines.append(
+            f"Top-1 and top-5 are among all classes of {trial.dataset.classes}; top-1 of classes here lets only those "
+            "compete that the test images have."
+        )
     if trial.dense and trial.dense.recipe is None:
         lines.append(
             "One file of dense weights for all seeds: ± is the noise of fine-tuning alone "

@@ -64,6 +64,8 @@ class Row:
     """The operating point, such as `50 %`; rows are ranked among those that share it."""
     top1: Stat | None = None
     top5: Stat | None = None
+    present_top1: Stat | None = None
+    """Top-1 where only the classes that the test set holds compete."""
     change: Stat | None = None
     cut_top1: Stat | None = None
     best_top1: Stat | None = None
@@ -129,6 +131,7 @@ def make_row(detail: dict[str, Any], items: Iterable[Entry | Unfinished], proble
     row.starts_from = "/".join(sorted({r.starts_from for r in records}))
     row.top1 = stat(r.result.top1 for r in records)
     row.top5 = stat(r.result.top5 for r in records)
+    row.present_top1 = stat(r.result.present_top1 for r in records)
     row.cut_top1 = stat(r.cut_top1 for r in records)
     row.best_top1 = stat(r.best_top1 for r in records)
     row.macs = stat(r.result.macs for r in records)

@@ -217,3 +217,9 @@ def test_a_broken_plugin_is_named(monkeypatch):
     plugin = EntryPoint("mine", "no_such_module_at_all", backbones.GROUP)
     monkeypatch.setattr(backbones, "entry_points", lambda *, group: [plugin])
     assert "plugin mine (no_such_module_at_all)" in refusal("cifar_vgg16")
+
+
+def test_resnet50_v1_has_the_original_s_strides_and_costs():
+    model = backbones.create(BackboneSpec(name="resnet50_v1", kwargs={"norm_eps": 0.001}), num_classes=1000)
+    assert cost.count(model.eval(), torch.zeros(1, 3, 224, 224)).macs == 3_857_973_248
+    assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {0.001}

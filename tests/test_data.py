@@ -1,10 +1,8 @@
-"""bench.data: names, splits, augmentation, in-memory sets and image folders."""
+"""bench.data: names, splits, augmentation, in-memory sets."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from bench import data
@@ -282,117 +279,3 @@ def test_same_batches_on_a_gpu_without_waiting() -> None:
     ):
         torch.testing.assert_close(images.cpu(), expected)
         assert torch.equal(labels.cpu(), expected_labels)
-
-
-# image folders
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Three classes in colours of their own: 6 training and 2 test images of 40 x 30 each."""
-    numbers = np.random.RandomState(0)
-    for split, count in (("train", 6), ("val", 2)):
-        for channel, name in enumerate(("red", "green", "blue")):
-            (tmp_path / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = numbers.randint(0, 60, (30, 40, 3)).astype(np.uint8)
-                pixels[..., channel] += 180
-                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
-    return tmp_path
-
-
-def folder(root: Path, *, workers: int = 0, **values: object) -> data.Data:
-    spec = DataSpec(name="imagefolder", root=str(root), image_size=16, **values)  # type: ignore[arg-type]
-    return data.load(spec, seed=0, device=CPU, workers=workers)
-
-
-def test_image_folder(root: Path) -> None:
-    loaded = folder(root, holdout=3)
-    assert (loaded.classes, loaded.channels, loaded.image_size) == (3, 3, 16)
-    assert (loaded.train_images, loaded.holdout_images, loaded.test_images) == (15, 3, 6)
-    assert sorted(torch.cat([labels for _, labels in loaded.holdout(2)]).tolist()) == [0, 1, 2]
-    assert [labels.tolist() for _, labels in loaded.test(4)] == [[0, 0, 1, 1], [2, 2]]
-    batches = list(loaded.train(4, generator(), augment=True))
-    assert [len(labels) for _, labels in batches] == [4, 4, 4] and loaded.steps(4) == 3
-    for images, labels in batches:
-        assert images.shape == (4, 3, 16, 16) and images.dtype == torch.float32 and labels.dtype == torch.int64
-        assert images.is_contiguous(memory_format=torch.channels_last)
-    assert [len(labels) for _, labels in loaded.train(100, generator(), augment=True)] == [15]
-
-
-def test_image_folder_normalises_and_keeps_labels_with_images(root: Path) -> None:
-    loaded = folder(root)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (loaded.mean, loaded.std))
-    for images, labels in [*loaded.train(6, generator(), augment=False), *loaded.test(6)]:
-        channels = (images * std + mean).mean((2, 3)) * 255
-        bright = torch.tensor([2, 1, 0])[labels]  # classes are sorted: blue, green, red
-        assert torch.equal(channels.argmax(1), bright)
-        assert torch.all((channels.max(1).values - 209.5).abs() < 10)  # 180 to 239, even
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_image_folder_repeats_and_leaves_the_caller_s_random_state(root: Path, workers: int) -> None:
-    loaded = folder(root, workers=workers)
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    first = []
-    for batch in loaded.train(6, generator(1), augment=True):
-        first.append(batch)
-    assert torch.equal(torch.rand(1), expected)
-    second = []
-    for batch in loaded.train(6, generator(1), augment=True):
-        second.append(batch)
-        torch.rand(5), random.random(), np.random.rand()  # a step may draw too, without any effect
-    assert equal(first, second)
-    assert not equal(first, list(loaded.train(6, generator(2), augment=True)))
-
-
-def test_image_folder_in_trouble(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="imagefolder needs `root`"):
-        data.load(DataSpec(name="imagefolder"), seed=0, device=CPU)
-    with pytest.raises(DataError, match="holds no folder train"):
-        folder(root / "train")
-    (root / "val" / "red").rename(root / "val" / "purple")
-    with pytest.raises(DataError, match="training and test folders differ in 2 classes, such as purple"):
-        folder(root)
-    (root / "none" / "train").mkdir(parents=True)
-    with pytest.raises(DataError, match="train holds no images in class folders"):
-        folder(root / "none")
-
-
-def test_an_image_that_cannot_be_read_is_named_and_not_replaced(root: Path) -> None:
-    (root / "val" / "green" / "1.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="green/1.png cannot be read as an image"):
-        list(folder(root).test(6))
-
-
-def test_fingerprint(root: Path) -> None:
-    first = data.fingerprint(root)
-    assert first == data.fingerprint(str(root))
-    path = root / "val" / "red" / "0.png"
-    content = path.read_bytes()
-    path.write_bytes(content + b"x")
-    assert data.fingerprint(root) != first
-    path.write_bytes(content)
-    assert data.fingerprint(root) == first
-    path.rename(path.with_name("9.png"))
-    assert data.fingerprint(root) != first
-
-
-def test_fingerprint_by_hand(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "x").write_bytes(b"123")
-    (tmp_path / "a").write_bytes(b"")
-    assert data.fingerprint(tmp_path) == hashlib.sha256(b"a 0\nb/x 3").hexdigest()[:16]
-
-
-def test_imagenet_subset() -> None:
-    images = SHARED / "data" / "imagenet10"
-    if not images.is_dir():
-        pytest.skip(f"no {images}")
-    loaded = data.load(DataSpec(name="imagefolder", root=str(images), subset=20), seed=0, device=CPU)
-    assert (loaded.classes, loaded.train_images, loaded.test_images, loaded.image_size) == (10, 20, 500, 224)
-    batch, labels = next(loaded.train(20, generator(), augment=True))
-    assert batch.shape == (20, 3, 224, 224)
-    assert torch.bincount(labels).tolist() == [2] * 10

@@ -172,3 +172,13 @@ def test_numbers(value: float, digits: int, sign: bool, expected: str) -> None:
 
 def test_spread_of_one_value() -> None:
     assert spread(Stat(1.0, None, 1)) == "1.00"
+
+
+def test_accuracy_among_the_classes_that_are_there_has_a_column_and_a_note(tmp_path: Path) -> None:
+    values = make_trial().model_dump()
+    values["dataset"] |= {"name": "imagefolder", "classes": "imagenet-1k"}
+    trial = Trial(**values)
+    result = make_record(trial).result.model_copy(update={"top1": 61.4, "present_top1": 88.2})
+    board = only(built(tmp_path, make_record(trial, result=result)))
+    assert board.rows[0].present_top1 is not None and board.rows[0].present_top1.mean == 88.2
+    assert any("all classes of imagenet-1k" in note for note in notes(board))

@@ -63,7 +63,14 @@ def test_accuracy_is_correct_over_all_and_not_a_mean_of_batch_means():
     model.train()
     logits = torch.eye(10)
     batches = [(logits[:8], torch.arange(8)), (logits[8:], torch.tensor([0, 9]))]
-    top1, top5, images = loop.accuracy(model, batches)
-    assert (top1, images) == (90.0, 10)
+    top1, top5, images, present_top1 = loop.accuracy(model, batches)
+    assert (top1, images, present_top1) == (90.0, 10, None)
     assert top5 >= 90.0
     assert model.training
+
+
+def test_accuracy_among_the_classes_that_are_there():
+    logits = torch.tensor([[0.0, 9.0, 1.0, 2.0], [0.0, 9.0, 3.0, 2.0], [5.0, 0.0, 1.0, 2.0]])
+    labels = torch.tensor([3, 3, 0])  # of four classes 0, 2 and 3 are there; class 1 wins twice
+    found = loop.accuracy(nn.Identity(), [(logits[:2], labels[:2]), (logits[2:], labels[2:])], torch.tensor([0, 2, 3]))
+    assert found.top1 == pytest.approx(100 / 3) and found.present_top1 == pytest.approx(200 / 3)

@@ -45,6 +45,8 @@ def test_where_files_lie_does_not_count():
         {"method": MethodSpec(name="l1", params={"scope": "layer"})},
         {"backbone": BackboneSpec(name="cifar_resnet20", kwargs={"shortcut": "B"})},
         {"protocol": 2},
+        {"dataset": DataSpec(name="cifar10", subset=5000, crop=1.0)},
+        {"dataset": DataSpec(name="cifar10", subset=5000, classes="imagenet-1k")},
     ],
 )
 def test_what_decides_a_result_counts(change):

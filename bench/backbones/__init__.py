@@ -13,7 +13,7 @@ import timm
 from timm.models.resnet import ResNet
 from torch import nn
 
-from bench.backbones import googlenet, resnet, vgg
+from bench.backbones import googlenet, resnet, resnet_v1, vgg  # noqa: F401: resnet_v1 registers a model
 from bench.errors import UserError
 from bench.spec import BackboneSpec
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_dataset, create_loader
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo, create_dataset, create_loader
 from torch import Tensor
 
 from bench.data import DataError, split
@@ -23,8 +24,11 @@ class ImageFolder:
     """`Data` (see bench.data) over ROOT/train/CLASS/* and ROOT/val/CLASS/* (or validation, or test).
 
     Training takes timm's usual augmentation: random resized crop of 8 to 100 % of the area, flip, colour jitter 0.4.
-    Testing resizes the shorter side to image_size / 0.875 and takes the middle, bicubic. The same generator gives the
-    same batches for a fixed number of `workers`.
+    Testing resizes the shorter side to image_size / 0.875 (or `crop`) and takes the middle, bicubic. The same generator
+    gives the same batches for any number of `workers`.
+
+    With `classes: imagenet-1k` the folders are named by synset and hold all or some of ImageNet's classes; labels are
+    those of the 1,000, and `present` (ids, (n,)) says which are there.
     """
 
     def __init__(
@@ -39,16 +43,19 @@ class ImageFolder:
     ) -> None:
         if spec.root is None:
             raise DataError(f"{spec.name} needs `root`: a folder with train/CLASS/images and val/CLASS/images")
-        root = Path(spec.root)
+        root = Path(os.path.expandvars(spec.root))
         self._train, self._test = _open(root, "train"), _open(root, "val", "validation", "test")
-        train, test = self._train.reader.class_to_idx, self._test.reader.class_to_idx
-        if train != test:
-            only = sorted(train.keys() ^ test.keys())
+        names = list(self._train.reader.class_to_idx)
+        if names != list(self._test.reader.class_to_idx):
+            only = sorted({*names} ^ {*self._test.reader.class_to_idx})
             raise DataError(f"{root}: training and test folders differ in {len(only)} classes, such as {only[0]}")
+        self.classes, present = _classes(names, spec, root)
+        self._labels = torch.tensor(present)
+        self.present = self._labels.to(device) if len(present) < self.classes else None
         self.mean, self.std = mean or IMAGENET_DEFAULT_MEAN, std or IMAGENET_DEFAULT_STD
         if not len(self.mean) == len(self.std) == 3:
             raise DataError(f"mean and std: {spec.name} needs 3 numbers each")
-        self.classes, self.channels, self.image_size = len(train), 3, spec.image_size or IMAGE_SIZE
+        self.channels, self.image_size, self.crop = 3, spec.image_size or IMAGE_SIZE, spec.crop
         self.device, self.workers = device, workers
         labels = np.array([label for _, label in self._train.reader.samples])
         self._train_ids, self._holdout_ids = split(labels, spec, seed)
@@ -75,11 +82,12 @@ class ImageFolder:
         if not len(ids):
             return
         loader = create_loader(
-            _Part(dataset, ids),
+            _Part(dataset, ids, seed, self._labels),
             input_size=(3, self.image_size, self.image_size),
             batch_size=min(batch_size, len(ids)),
             is_training=augment,
             interpolation="random" if augment else "bicubic",
+            crop_pct=self.crop,
             mean=self.mean,
             std=self.std,
             num_workers=self.workers,
@@ -92,12 +100,16 @@ class ImageFolder:
 
 
 class _Part(torch.utils.data.Dataset[tuple[Any, int]]):
-    """Some images of a timm dataset. Unlike it, never puts another image in the place of one that cannot be read."""
+    """Some images of a timm dataset. Unlike it, never puts another image in the place of one that cannot be read.
+
+    What is random in an image's transform depends on `seed` and the image alone, not on the process that decodes it.
+    `labels`: folder number -> label, (folders,).
+    """
 
     transform: Any = None  # set by timm's create_loader
 
-    def __init__(self, dataset: Any, ids: np.ndarray) -> None:
-        self.reader, self.ids = dataset.reader, ids
+    def __init__(self, dataset: Any, ids: np.ndarray, seed: int, labels: Tensor) -> None:
+        self.reader, self.ids, self.seed, self.labels = dataset.reader, ids, seed, labels.tolist()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,7 +123,8 @@ class _Part(torch.utils.data.Dataset[tuple[Any, int]]):
         except (OSError, UnidentifiedImageError) as error:
             name = self.reader.filename(number, absolute=True)
             raise DataError(f"{name} cannot be read as an image ({error}): replace or remove it") from error
-        return self.transform(image), label
+        _seed(hash((self.seed, number)))
+        return self.transform(image), self.labels[label]
 
 
 def imagefolder(
@@ -137,12 +150,20 @@ def _open(root: Path, *splits: str) -> Any:
         raise DataError(f"{folder} holds no images in class folders") from error
 
 
+def _classes(names: list[str], spec: DataSpec, root: Path) -> tuple[int, list[int]]:
+    """How many classes the network tells apart, and the label of each folder."""
+    if spec.classes is None:
+        return len(names), list(range(len(names)))
+    known = {name: i for i, name in enumerate(ImageNetInfo(spec.classes).label_names())}
+    if strange := [name for name in names if name not in known]:
+        raise DataError(f"{root}: {strange[0]} is no class of {spec.classes}: name the folders by synset (n01440764)")
+    return len(known), [known[name] for name in names]
+
+
 def _isolated(batches: Iterable[Any], seed: int) -> Iterator[Any]:
     """Iterate with global random states of its own, which timm's transforms draw from; the caller's stay untouched."""
     outer = _states()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)
+    _seed(seed)
     iterator: Iterator[Any] | None = None
     while True:
         try:
@@ -156,6 +177,12 @@ def _isolated(batches: Iterable[Any], seed: int) -> Iterator[Any]:
         yield item
         outer = _states()
         _restore(inner)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed % 2**63)
 
 
 def _states() -> tuple[Any, Any, Tensor]:
