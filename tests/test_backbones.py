@@ -70,7 +70,7 @@ def test_shallower_resnets_add_a_known_number_of_parameters_per_block(depth, par
     assert sum(p.numel() for p in create(f"cifar_resnet{depth}").parameters()) == params
 
 
-@pytest.mark.parametrize("name", [name for name in backbones.OWN if name != "cifar_resnet110"])
+@pytest.mark.parametrize("name", [name for name in backbones.CIFAR if name != "cifar_resnet110"])
 def test_small_grey_images_pass_and_train(name):
     model = create(name, num_classes=7, in_chans=1)
     logits = model(torch.randn(2, 1, 8, 8))

@@ -13,12 +13,13 @@ import timm
 from timm.models.resnet import ResNet
 from torch import nn
 
-from bench.backbones import googlenet, resnet, resnet_v1, vgg  # noqa: F401: resnet_v1 registers a model
+from bench.backbones import googlenet, resnet, resnet_v1, vgg
 from bench.errors import UserError
 from bench.spec import BackboneSpec
 
 GROUP = "prunebench.backbones"
-OWN = [*resnet.default_cfgs, *vgg.default_cfgs, *googlenet.default_cfgs]
+CIFAR = [*resnet.default_cfgs, *vgg.default_cfgs, *googlenet.default_cfgs]
+OWN = [*CIFAR, *resnet_v1.default_cfgs]
 
 
 class BackboneError(UserError, ValueError):
@@ -79,11 +80,11 @@ def create(
 
 
 def _nearest(name: str) -> list[str]:
-    """Up to five known names that look like `name`, the own networks first."""
+    """Up to five known names that look like `name`, the CIFAR networks first."""
     wanted = name.lower()
-    own = difflib.get_close_matches(wanted, OWN, n=3)
-    others = difflib.get_close_matches(wanted, [other for other in names() if other not in OWN], n=5)
-    return (own + others)[:5] or OWN
+    own = difflib.get_close_matches(wanted, CIFAR, n=3)
+    others = difflib.get_close_matches(wanted, [other for other in names() if other not in CIFAR], n=5)
+    return (own + others)[:5] or CIFAR
 
 
 def _load_plugins() -> None:
