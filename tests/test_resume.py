@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bench import run_trial
 from bench.record import Epoch, Record
@@ -70,6 +72,25 @@ def test_killed_and_resumed(tmp_path, start, method, epochs, kills):
     assert (folder / "model.safetensors").read_bytes() == weights
     assert timeless(record) == timeless(expected)
     assert len(record.history) == epochs
+
+
+def test_an_image_folder_goes_on_with_the_same_images(tmp_path):
+    """Random crops, flips and colours too, although another process decodes after the kill."""
+    numbers = np.random.RandomState(0)
+    for i in range(96):
+        folder = tmp_path / "images" / ("val" if i % 3 == 2 else "train") / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.randint(0, 256, (40, 48, 3)).astype(np.uint8)).save(folder / f"{i}.png")
+    dataset = DataSpec(name="imagefolder", root=str(tmp_path / "images"), image_size=32)
+    recipe = Recipe(epochs=4, lr=0.05, batch_size=16)
+    dense = Trial(
+        **{**COMMON, "dataset": dataset, "dense": DenseSpec(recipe=recipe)}, method=DENSE.method, recipe=recipe
+    )
+    expected = run_trial(dense, tmp_path / "whole", suite="resume", threads=1)
+    kill_after(dense, tmp_path / "broken", 2)
+    record = run_trial(dense, tmp_path / "broken", suite="resume", threads=2)
+    assert "goes on after epoch" in (tmp_path / "broken" / "trials" / dense.key / "log.txt").read_text()
+    assert timeless(record) == timeless(expected)
 
 
 def kill_after(trial: Trial, out: Path, epochs: int) -> str:
