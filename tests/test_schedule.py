@@ -127,7 +127,8 @@ def test_a_share_of_several_gpus_is_refused():
 def cluster():
     """One Ray for the tests of this file: run_trials uses the one that is there, and leaves it running."""
     ray = pytest.importorskip("ray")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+    options = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 80 * 2**20}
+    ray.init(address="local", num_cpus=2, num_gpus=1, **options)  # Ray takes our word for the GPU
     yield ray
     ray.shutdown()
 
@@ -161,8 +162,18 @@ def test_ray_kills_a_trial_that_takes_too_long(tmp_path, cluster):
     assert gone(int(line.split()[1]), 15)
 
 
+def test_four_trials_share_a_gpu_and_one_that_runs_out_of_memory_hurts_no_other(tmp_path, cluster):
+    trials = [make(name, "four") for name in ("greedy", "b", "c", "d")]
+    summary = run(trials, tmp_path, scheduler="ray", resources=Resources(cpus=0.5, gpus=0.25))
+    assert len(summary.done) == 4
+    assert sorted(tries(tmp_path)) == ["b", "c", "d", "greedy", "greedy"]  # it alone is tried again
+    assert {path.read_text() for path in tmp_path.glob("*.gpu")} == {"0"} and len(list(tmp_path.glob("*.gpu"))) == 4
+    (failure,) = read_failures(tmp_path / "trials" / trials[0].key)
+    assert failure.kind == "machine" and "out of memory" in failure.reason
+
+
 def test_ray_refuses_what_no_machine_has(tmp_path, cluster):
-    with pytest.raises(UserError, match=r"asks for 64 CPUs and 0 GPUs.*there are: 2 CPUs and 0 GPUs.*resources"):
+    with pytest.raises(UserError, match=r"asks for 64 CPUs and 0 GPUs.*there are: 2 CPUs and 1 GPUs.*resources"):
         run([make("l1")], tmp_path, scheduler="ray", resources=Resources(cpus=64))
     assert not (tmp_path / "tries.txt").exists()
 

@@ -55,6 +55,13 @@ def fake_trial(trial: Trial, out: Path, *, suite: str, threads: int) -> None:
         raise ValueError("a bug")
     if do == "interrupt":
         raise KeyboardInterrupt
+    if do == "four":  # goes on when four trials run at once, and says on which GPU it is
+        (out / f"{trial.method.name}.gpu").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("*.gpu"))) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if trial.method.name == "greedy" and first:
+            raise MemoryError("CUDA out of memory")
     if do == "sleep":
         time.sleep(1.2)
     if do == "hang" and (out / "tries.txt").read_text().count(trial.method.name) <= 2:
