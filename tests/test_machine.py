@@ -1,0 +1,29 @@
+"""What a trial runs on, and how memory is kept."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from bench import machine
+
+
+def test_precision_is_resolved_and_a_wish_stands():
+    cpu = torch.device("cpu")
+    assert machine.precision("auto", cpu) in ("fp32", "bf16")
+    assert [machine.precision(wanted, cpu) for wanted in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library is not glibc")
+def test_freed_memory_is_kept():
+    """200 MB are taken and freed; in a process of its own, since nothing gives them back afterwards."""
+    program = (
+        "import sys, torch; from bench import machine\n"
+        "pages = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096 / 1e6\n"
+        "if sys.argv[1] == 'keep': machine.keep_memory()\n"
+        "before = pages(); block = torch.ones(50_000_000); del block; print(pages() - before > 150)"
+    )
+    kept = [subprocess.check_output([sys.executable, "-c", program, how], text=True).strip() for how in ("keep", "not")]
+    assert kept == ["True", "False"]
