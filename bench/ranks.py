@@ -138,4 +138,9 @@ class Group(Ranks):
         return forward
 
     def lost(self, error: Exception) -> bool:
-        return isinstance(error, LostError | dist.DistError) or "gloo" in str(error)
+        return lost(error)
+
+
+def lost(error: Exception) -> bool:
+    """Whether an error in a call to other processes says that one of them is gone."""
+    return isinstance(error, LostError | dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
