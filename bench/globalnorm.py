@@ -55,7 +55,8 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        own_var, own_mean = torch.var_mean(x.float(), [0, *range(2, x.dim())], correction=0)
+        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        own_var, own_mean = torch.var_mean(precise, [0, *range(2, x.dim())], correction=0)
         own = torch.stack([own_mean, own_var, torch.full_like(own_mean, x.numel() // x.shape[1])])
         everyones = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(everyones, own)

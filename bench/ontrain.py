@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 from bench.errors import UserError
@@ -79,19 +79,19 @@ def fit(work: Callable[..., str], world: int, cpus: float, gpus: float) -> str:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    trainer = TorchTrainer(
-        lambda: _rank(work),
-        scaling_config=ScalingConfig(
-            num_workers=world, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-        ),
-        # Ray Train makes a folder for checkpoints, of which there are none: a trial has its journal.
-        run_config=RunConfig(storage_path=str(Path(get_runtime_context().get_temp_dir()) / "prunebench")),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=DAY_S),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        return _explain(error, work)
+    each = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+    # Ray Train wants a folder for checkpoints, and gets none: a trial has its journal.
+    with tempfile.TemporaryDirectory(prefix="prunebench-", dir=get_runtime_context().get_temp_dir()) as folder:
+        trainer = TorchTrainer(
+            lambda: _rank(work),
+            scaling_config=ScalingConfig(num_workers=world, use_gpu=gpus > 0, resources_per_worker=each),
+            run_config=RunConfig(storage_path=folder),
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=DAY_S),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            return _explain(error, work)
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,17 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_resume import COMMON, DENSE
 from test_schedule import gone
 from trials import make, run, tries
 
+from bench import run_trial
 from bench.data import DataError
 from bench.errors import UserError
 from bench.ranks import Group
-from bench.record import read_failures, write_json
-from bench.schedule import Resources
-from bench.spec import Trial
+from bench.record import Record, read_failures, read_record, write_json
+from bench.schedule import Resources, run_trials
+from bench.spec import MethodSpec, Recipe, Trial
 
 TWO = Resources(cpus=1, workers=2)
+
+L1 = Trial(
+    method=MethodSpec(name="l1"),
+    recipe=Recipe(epochs=12, lr=0.05, batch_size=32),
+    keep_macs=0.5,
+    baseline=DENSE.key,
+    **COMMON,
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +72,12 @@ def pids(out: Path) -> list[int]:
     return [int(line.split()[2]) for line in (out / "tries.txt").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_run_a_trial_and_a_killed_one_is_tried_again(tmp_path, cluster):
     dense = make("dense", "kill once")
-    l1 = make("l1", baseline=dense.key)
-    summary = two([l1, dense], tmp_path)
-    assert set(summary.done) == {dense.key, l1.key}, summary
+    after = make("l1", baseline=dense.key)
+    summary = two([after, dense], tmp_path)
+    assert set(summary.done) == {dense.key, after.key}, summary
     lines = sorted(line.split() for line in (tmp_path / "tries.txt").read_text().splitlines())
     assert [line[:2] for line in lines] == [["dense", "0"]] * 2 + [["dense", "1"]] * 2 + [["l1", "0"], ["l1", "1"]]
     assert len(set(pids(tmp_path))) == 6 and {line[3] for line in lines} == {"1"}
@@ -74,7 +86,10 @@ def test_two_processes_run_a_trial_and_a_killed_one_is_tried_again(tmp_path, clu
     assert all(gone(pid, 20) for pid in pids(tmp_path))
 
 
-@pytest.mark.parametrize(("do", "reason"), [("unreadable", "an image cannot be read"), ("method", "out of reach")])
+@pytest.mark.parametrize(
+    ("do", "reason"),
+    [("unreadable", "an image cannot be read"), pytest.param("method", "out of reach", marks=pytest.mark.slow)],
+)
 def test_what_one_of_them_raises_is_the_trials_failure(tmp_path, cluster, do, reason):
     trial = make(do, do)
     summary = two([trial], tmp_path)
@@ -95,3 +110,23 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused(tmp_path, cluste
         two([make("l1")], tmp_path, resources=Resources(cpus=1, workers=3))
     with pytest.raises(UserError, match="2 workers need Ray"):
         run([make("l1")], tmp_path, resources=TWO)
+
+
+def test_a_real_trial_loses_a_worker_and_goes_on(tmp_path, cluster):
+    assert isinstance(run_trial(DENSE, tmp_path, suite="pair", threads=1), Record)
+    folder = tmp_path / "trials" / L1.key
+    killed: list[int] = []
+
+    def kill_once(status: Any) -> None:
+        if not killed and any(folder.glob("journal/*.epoch-*")) and (lease := next(folder.glob("lease-*"), None)):
+            killed.append(json.loads(lease.read_bytes())["pid"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    summary = run_trials([DENSE, L1], tmp_path, suite="pair", scheduler="ray", resources=TWO, watch=kill_once)
+    assert set(summary.done) == {DENSE.key, L1.key} and summary.trained == 1 and killed
+    record = read_record(folder / "record.json")
+    assert record.machine.workers == 2 and len(record.history) == 12
+    assert record.result.top1 > 50  # ten classes
+    assert "goes on after epoch" in (folder / "log.txt").read_text()
+    assert [failure.kind for failure in read_failures(folder)] == ["machine"]
+    assert not any(folder.glob("lease-*"))
