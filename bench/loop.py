@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,6 +45,30 @@ def schedule(recipe: Recipe, lr: float | Callable[[float], float] | None) -> Cal
     if lr is None:
         return lambda share: learning_rate(recipe, share)
     return lr if callable(lr) else lambda share: lr
+
+
+def sgd(
+    model: nn.Module, recipe: Recipe, momentum: float | None = None, weight_decay: float | None = None
+) -> torch.optim.SGD:
+    """The recipe's optimiser of all parameters that are not frozen; a momentum of its own is a plain one."""
+    return torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=recipe.lr,
+        momentum=recipe.momentum if momentum is None else momentum,
+        weight_decay=recipe.weight_decay if weight_decay is None else weight_decay,
+        nesterov=recipe.nesterov and momentum is None,
+    )
+
+
+@contextmanager
+def still(model: nn.Module, frozen: Callable[[str, nn.Parameter], bool] | None) -> Iterator[None]:
+    """What `frozen` names takes no gradient meanwhile."""
+    stopped = [p for name, p in model.named_parameters() if p.requires_grad and frozen and frozen(name, p)]
+    for parameter in stopped:
+        parameter.requires_grad_(False)
+    yield
+    for parameter in stopped:
+        parameter.requires_grad_(True)
 
 
 def train_epoch(

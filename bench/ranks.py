@@ -59,9 +59,10 @@ class Ranks:
     def same(self, model: nn.Module) -> None:
         """Copy the first process's parameters and buffers to all."""
 
-    def parallel(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
-        """The model's forward pass in training; after a backward, gradients are means over the processes."""
-        return model
+    def parallel(self, model: Any) -> Callable[[Tensor], Tensor]:
+        """A model's forward pass in training, compiled or not; after a backward, gradients are means over all."""
+        forward: Callable[[Tensor], Tensor] = model
+        return forward
 
     def lost(self, error: Exception) -> bool:
         """Whether the error only says that another process is gone."""
@@ -125,7 +126,7 @@ class Group(Ranks):
                 for tensor, values in zip(alike, flat.split([tensor.numel() for tensor in alike]), strict=True):
                     tensor.copy_(values.view(tensor.shape))
 
-    def parallel(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+    def parallel(self, model: Any) -> Callable[[Tensor], Tensor]:
         # A static graph also allows for parameters that only a penalty reaches, or nothing. Buffers are the same as
         # all statistics are.
         shared = DistributedDataParallel(model, broadcast_buffers=False, static_graph=True)

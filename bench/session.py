@@ -154,20 +154,10 @@ class Session:
             self._add([Epoch.model_validate(row) for row in done[1]])
         else:
             model.to(memory_format=torch.channels_last)
-            thawed = [p for n, p in model.named_parameters() if p.requires_grad and frozen and frozen(n, p)]
-            for parameter in thawed:
-                parameter.requires_grad_(False)
-            optimiser = torch.optim.SGD(
-                [p for p in model.parameters() if p.requires_grad],
-                lr=recipe.lr,
-                momentum=recipe.momentum if momentum is None else momentum,
-                weight_decay=recipe.weight_decay if weight_decay is None else weight_decay,
-                nesterov=recipe.nesterov and momentum is None,
-            )
-            rate = loop.schedule(recipe, lr)
-            rows = self._epochs_of(event, name, model, optimiser, steps, rate, penalty, each_epoch, each_step)
-            for parameter in thawed:
-                parameter.requires_grad_(True)
+            with loop.still(model, frozen):
+                optimiser = loop.sgd(model, recipe, momentum, weight_decay)
+                rate = loop.schedule(recipe, lr)
+                rows = self._epochs_of(event, name, model, optimiser, steps, rate, penalty, each_epoch, each_step)
             self.ranks.same(model)
             changed = {k: v for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
             self.journal.finish(event, changed, rows)
@@ -236,15 +226,15 @@ class Session:
         each_step: Callable[[nn.Module], None] | None,
     ) -> list[dict[str, Any]]:
         """The epochs of one phase, from the newest checkpoint on; its rows of the history."""
-        per_epoch = self.data.steps(self.recipe.batch_size)
-        macs, first = self.cost(model).macs, 0
+        size, augment = self.recipe.batch_size, self.recipe.augment
+        per_epoch, macs, first = self.data.steps(size), self.cost(model).macs, 0
         rows: list[dict[str, Any]] = []
         if (kept := self.journal.last_checkpoint(event)) is not None:
             first, (tensors, rows) = kept
             checkpoint.restore(model, optimiser, tensors)
             self._add([Epoch.model_validate(row) for row in rows])
             self.log(f"'{name}' goes on after epoch {first}")
-        forward = torch.compile(model, dynamic=False) if self._compiled else self.ranks.parallel(model)
+        forward = self.ranks.parallel(torch.compile(model, dynamic=False) if self._compiled else model)
         total = math.ceil(steps / per_epoch)
         heartbeat = Heartbeat(self._folder, self.budget.epochs, self._epoch_images)
         for epoch in range(first, total):
@@ -260,7 +250,7 @@ class Session:
                 model,
                 forward,
                 optimiser,
-                islice(self._train(generator), steps - done),
+                islice(self.data.train(size, generator, augment=augment, **self.ranks.shard), steps - done),
                 lr=lambda step, done=done: rate((done + step) / steps),  # type: ignore[misc]
                 autocast=self.autocast,
                 label_smoothing=self.recipe.label_smoothing,
@@ -290,11 +280,6 @@ class Session:
             if epoch + 1 < total:
                 self.journal.checkpoint(event, epoch + 1, checkpoint.state(model, optimiser), rows)
         return rows
-
-    def _train(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's shares of an epoch's batches."""
-        augment = self.recipe.augment
-        return self.data.train(self.recipe.batch_size, generator, augment=augment, **self.ranks.shard)
 
     def _add(self, rows: list[Epoch]) -> None:
         self.history += rows
