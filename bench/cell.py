@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from bench import backbones, compact, cost
+from bench.data import WHOLE, Shard, part
 from bench.errors import UserError
 from bench.exact import TOLERANCE, distance, mixers, outputs, shaken, zeroed
 from bench.method import Budget, Keep, Method
@@ -69,12 +70,16 @@ class Noise:
         self.images = torch.randn(8, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
         self.labels = torch.arange(8)
 
-    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(
+        self, batch_size: int, generator: torch.Generator, *, augment: bool, shard: Shard = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         for ids in torch.randperm(8, generator=generator).split(batch_size):
-            yield self.images[ids], self.labels[ids]
+            own = ids[part(len(ids), shard)]
+            yield self.images[own], self.labels[own]
 
-    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        yield self.images[:4], self.labels[:4]
+    def holdout(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        own = part(4, shard)
+        yield self.images[own], self.labels[own]
 
     test = holdout
 

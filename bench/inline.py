@@ -20,6 +20,8 @@ class Inline:
     """One trial at a time in this process; a second thread keeps the display alive."""
 
     def __init__(self, resources: Resources, show: Callable[[], None]) -> None:
+        if resources.world > 1:
+            raise UserError(f"resources: {resources.world} workers need Ray: leave --scheduler inline out")
         self.threads = max(1, int(resources.cpus or os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
         self.resources, self.show = resources, show
         self.queue: list[tuple[str, Callable[[], str]]] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.ranks import ALONE, Ranks
 from bench.spec import Recipe
 
 
@@ -46,6 +47,30 @@ def schedule(recipe: Recipe, lr: float | Callable[[float], float] | None) -> Cal
     return lr if callable(lr) else lambda share: lr
 
 
+def sgd(
+    model: nn.Module, recipe: Recipe, momentum: float | None = None, weight_decay: float | None = None
+) -> torch.optim.SGD:
+    """The recipe's optimiser of all parameters that are not frozen; a momentum of its own is a plain one."""
+    return torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=recipe.lr,
+        momentum=recipe.momentum if momentum is None else momentum,
+        weight_decay=recipe.weight_decay if weight_decay is None else weight_decay,
+        nesterov=recipe.nesterov and momentum is None,
+    )
+
+
+@contextmanager
+def still(model: nn.Module, frozen: Callable[[str, nn.Parameter], bool] | None) -> Iterator[None]:
+    """What `frozen` names takes no gradient meanwhile."""
+    stopped = [p for name, p in model.named_parameters() if p.requires_grad and frozen and frozen(name, p)]
+    for parameter in stopped:
+        parameter.requires_grad_(False)
+    yield
+    for parameter in stopped:
+        parameter.requires_grad_(True)
+
+
 def train_epoch(
     model: nn.Module,
     forward: Callable[[Tensor], Tensor],
@@ -58,8 +83,14 @@ def train_epoch(
     penalty: Callable[[nn.Module], Tensor] | None = None,
     each_step: Callable[[nn.Module], None] | None = None,
     after_step: Callable[[int], None] | None = None,
+    ranks: Ranks = ALONE,
+    weight: float = 1.0,
 ) -> EpochResult:
-    """One pass over `batches`. `lr(step)` is set before each step; `after_step(images so far)` reports progress."""
+    """One pass over `batches`. `lr(step)` is set before each step; `after_step(images so far)` reports progress.
+
+    Where several `ranks` train together, `batches` are this one's shares, its loss counts by `weight`, and the result
+    is that of all.
+    """
     started, images, rate = time.perf_counter(), 0, 0.0
     loss_sum: Tensor | float = 0.0
     correct: Tensor | float = 0.0
@@ -72,7 +103,7 @@ def train_epoch(
             loss = F.cross_entropy(logits.float(), y, label_smoothing=label_smoothing)
         total = loss if penalty is None else loss + penalty(model)
         optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        (total if weight == 1 else total + (weight - 1) * loss).backward()
         if each_step is not None:
             each_step(model)
         optimiser.step()
@@ -80,11 +111,12 @@ def train_epoch(
         loss_sum = loss_sum + total.detach() * len(y)
         correct = correct + (logits.detach().argmax(1) == y).sum()
         if after_step is not None:
-            after_step(images)
+            after_step(images * ranks.size)
+    lost, right, seen = ranks.total(loss_sum, correct, images)
     return EpochResult(
-        loss=float(loss_sum) / max(images, 1),
-        top1=100 * float(correct) / max(images, 1),
-        images=images,
+        loss=lost / max(seen, 1),
+        top1=100 * right / max(seen, 1),
+        images=int(seen),
         lr=rate,
         seconds=time.perf_counter() - started,
     )
@@ -100,8 +132,16 @@ class Accuracy(NamedTuple):
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], present: Tensor | None = None) -> Accuracy:
-    """In fp32 and eval mode; the training flag is restored. `present`: ids of the classes that the data hold, (n,)."""
+def accuracy(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    present: Tensor | None = None,
+    ranks: Ranks = ALONE,
+) -> Accuracy:
+    """In fp32 and eval mode; the training flag is restored. `present`: ids of the classes that the data hold, (n,).
+
+    Where several `ranks` measure together, `batches` are this one's share, and the result is that of all.
+    """
     training = model.training
     model.eval()
     top1: Tensor | int = 0
@@ -115,5 +155,21 @@ def accuracy(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], present
         if present is not None:
             among = among + (present[logits[:, present].argmax(1)] == y).sum()
     model.train(training)
-    inside = None if present is None else 100 * float(among) / images
-    return Accuracy(100 * float(top1) / images, 100 * float(top5) / images, images, inside)
+    right, near, inside, seen = ranks.total(top1, top5, among, images)
+    return Accuracy(100 * right / seen, 100 * near / seen, int(seen), None if present is None else 100 * inside / seen)
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Set the norms' running statistics to a plain mean over the batches."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta, training = [norm.momentum for norm in norms], model.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # makes it a mean
+    model.train()
+    for images, _ in batches:
+        model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(training)

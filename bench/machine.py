@@ -28,12 +28,13 @@ def precision(wanted: str, device: torch.device) -> Literal["fp32", "bf16"]:
     return "bf16" if flags & {"amx_bf16", "avx512_bf16", "bf16"} else "fp32"
 
 
-def describe(settings: Mapping[str, Any], device: torch.device) -> Machine:
-    """The machine, and the settings that a trial keeps to the end."""
+def describe(settings: Mapping[str, Any], device: torch.device, workers: int = 1) -> Machine:
+    """The machine, the settings that a trial keeps to the end, and the processes that ran it together."""
     return Machine(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         cpu=_cpuinfo("model name") or platform.processor() or platform.machine(),
         threads=settings["threads"],
+        workers=workers,
         precision=settings["precision"],
         memory_format="channels_last",
         platform=platform.platform(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from math import inf
 from typing import Any, Self
 
 from bench.errors import UserError
@@ -16,7 +17,8 @@ class OnRay:
     """A fresh process per trial, on a Ray of our own or on the cluster at `address`."""
 
     def __init__(self, resources: Resources, address: str | None) -> None:
-        self.cpus, self.gpus, self.address = resources.cpus or 1.0, resources.gpus, address
+        self.world, self.cpus, self.gpus = resources.world, resources.cpus or 1.0, resources.gpus / resources.world
+        self.address = address
         self.threads = max(1, int(self.cpus))
         self.running: dict[Any, str] = {}
 
@@ -30,12 +32,15 @@ class OnRay:
         if self.ours:
             self._start()
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
+        self.places = sum(self._places(node) for node in nodes)
+        if self.places < self.world:
             self.__exit__()
             there = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+            asks = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+            asks += ", but no machine has them" if self.world == 1 else f" for each of {self.world} workers"
             raise UserError(
-                f"a trial asks for {self.cpus:g} CPUs and {self.gpus:g} GPUs, but no machine has them (there are: "
-                f"{there}): lower `resources` in the suite, or join a cluster with --address"
+                f"a trial asks for {asks} (there are: {there}): lower `resources` in the suite, or join a cluster with "
+                "--address"
             )
         # A worker sees what this process sees, wherever `bench` and the methods were imported from.
         env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
@@ -45,6 +50,11 @@ class OnRay:
         options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}
         self.task = ray.remote(max_calls=1, max_retries=0, **options)(lambda work: work())
         return self
+
+    def _places(self, node: dict[str, float]) -> int:
+        """How many workers a node has room for."""
+        gpus = node.get("GPU", 0) / self.gpus if self.gpus else inf
+        return int(min(node.get("CPU", 0) / self.cpus, gpus) + 1e-9)
 
     def _start(self) -> None:
         import logging
@@ -57,7 +67,7 @@ class OnRay:
             self.ray.init(address=self.address or "local", configure_logging=False, log_to_driver=False, **own)
         except (OSError, RuntimeError, ValueError) as error:
             where = f"the Ray cluster at {self.address} cannot be joined" if self.address else "Ray does not start"
-            raise UserError(f"{where} ({_first_line(error)}); --scheduler inline does without Ray") from error
+            raise UserError(f"{where} ({first_line(error)}); --scheduler inline does without Ray") from error
 
     def __exit__(self, *error: object) -> None:
         for reference in self.running:
@@ -80,12 +90,12 @@ class OnRay:
         try:
             return str(self.ray.get(reference))
         except self.ray.exceptions.RayTaskError as error:
-            return f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+            return f"{type(error.cause).__name__}: {first_line(error.cause)}"
         except self.ray.exceptions.WorkerCrashedError:
             return "the worker process died: it was killed, ran out of memory or crashed"
         except self.ray.exceptions.RayError as error:
-            return f"{type(error).__name__}: {_first_line(error)}"
+            return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _first_line(error: object) -> str:
+def first_line(error: object) -> str:
     return str(error).strip().split("\n")[0]

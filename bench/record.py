@@ -63,6 +63,8 @@ class Machine(_Part):
     device: str
     cpu: str
     threads: int
+    workers: int = 1
+    """Data-parallel processes that ran it, each with such a device and so many threads."""
     precision: Literal["fp32", "bf16"]
     memory_format: str
     platform: str

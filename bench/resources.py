@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.spec import Spec
 
@@ -13,13 +13,15 @@ from bench.spec import Spec
 class Resources(Spec):
     """What one trial gets. They do not count in its key.
 
-    `cpus`: cores, and threads, of a trial; None means one core on Ray and all cores inline. `gpus`: GPUs, or a share of
-    one; 0 hides the GPUs from a trial on Ray. Inline trials use what this process sees. `timeout`: seconds that one try
-    may take, None for ever; a suite gives hours, or a text such as 90s, 30m or 2h.
+    `cpus`: cores, and threads, of a trial (of each of its workers); None means one core on Ray and all cores inline.
+    `gpus`: GPUs, or a share of one; 0 hides the GPUs from a trial on Ray. Inline trials use what this process sees.
+    `workers`: processes that run one trial together, see `world`. `timeout`: seconds that one try may take, None for
+    ever; a suite gives hours, or a text such as 90s, 30m or 2h.
     """
 
     cpus: Annotated[float, Field(gt=0)] | None = None
     gpus: Annotated[float, Field(ge=0)] = 0.0
+    workers: Annotated[int, Field(ge=1)] | None = None
     timeout: Annotated[float, Field(gt=0, le=1e9)] | None = None
 
     @field_validator("timeout", mode="before")
@@ -40,6 +42,17 @@ class Resources(Spec):
         if gpus > 1 and gpus != int(gpus):
             raise ValueError("more than one GPU must be a whole number")
         return gpus
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Resources:
+        if max(self.gpus, self.world) > 1 and self.gpus not in (0, self.world):
+            raise ValueError("several workers take one GPU each, so give as many gpus as workers, or none")
+        return self
+
+    @property
+    def world(self) -> int:
+        """Processes of one trial: `workers`, or where that is not set one for each GPU, and one without any."""
+        return self.workers or max(1, int(self.gpus))
 
     @property
     def late(self) -> str:

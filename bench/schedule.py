@@ -20,6 +20,7 @@ from bench.board import ELSEWHERE, Status, Summary, TrialStatus, conclude, elsew
 from bench.inline import POLL, Inline
 from bench.lease import LeasedError
 from bench.onray import OnRay
+from bench.ontrain import OnTrain
 from bench.record import Failure, read_failures, write_json
 from bench.resources import Resources
 from bench.spec import Trial
@@ -90,7 +91,8 @@ def run_trials(
         late.discard(key)
 
     if ready(board, pending):
-        pool: _Pool = OnRay(resources, address) if scheduler == "ray" else Inline(resources, show)
+        on_ray = OnTrain if resources.world > 1 else OnRay
+        pool: _Pool = on_ray(resources, address) if scheduler == "ray" else Inline(resources, show)
         with pool, _sigterm_interrupts():
             submit(pool)
             while pending or others():
@@ -116,27 +118,44 @@ def run_trials(
     )
 
 
-def _work(trial: Trial, out: Path, suite: str, run_trial: Callable[..., Any] | None, threads: int) -> str:
+def _work(
+    trial: Trial,
+    out: Path,
+    suite: str,
+    run_trial: Callable[..., Any] | None,
+    threads: int,
+    *,
+    ranks: Any = None,
+    error: Exception | None = None,
+) -> str:
     """What a worker does. The result lies on disk; an exception that escapes the trial is written there too.
 
-    Returns why the trial failed, for a disk that takes no more, or ELSEWHERE; else nothing.
+    `ranks`: this process's place among several that run the trial together (bench.ranks.Ranks); then what escapes
+    from another than the first is raised, and comes back in a last call as `error`. Returns why the trial failed, for a
+    disk that takes no more, or ELSEWHERE; else nothing.
     """
     status = TrialStatus(trial, trial.key, out / "trials" / trial.key, "running")
     zero = {"epoch": 0.0, "epochs": 0.0, "images_per_s": 0.0, "eta_s": 0.0}
     try:
-        with suppress(OSError):  # a full disk shows in the trial
-            write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
+        if error is not None:
+            raise error
+        if ranks is None or ranks.first:
+            with suppress(OSError):  # a full disk shows in the trial
+                write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
         if run_trial is None:
             import bench.trial
 
             run_trial = bench.trial.run_trial
-        result = run_trial(trial, out, suite=suite, threads=threads)
+        together = {} if ranks is None else {"ranks": ranks}
+        result = run_trial(trial, out, suite=suite, threads=threads, **together)
         return result.reason if isinstance(result, Failure) else ""
     except LeasedError:
         return ELSEWHERE
-    except Exception as error:
-        kind: Literal["machine", "method"] = "machine" if isinstance(error, OSError | MemoryError) else "method"
-        return fail(status, kind, f"{type(error).__name__}: {error}", traceback.format_exc()).reason
+    except Exception as cause:
+        if ranks is not None and (not ranks.first or ranks.lost(cause)):
+            raise
+        kind: Literal["machine", "method"] = "machine" if isinstance(cause, OSError | MemoryError) else "method"
+        return fail(status, kind, f"{type(cause).__name__}: {cause}", traceback.format_exc()).reason
 
 
 @contextmanager

@@ -18,14 +18,15 @@ from bench import budget as budgets
 from bench import channels, checkpoint, cost, loop
 from bench.data import Data
 from bench.heartbeat import Heartbeat
-from bench.journal import Journal
 from bench.method import Budget, Cost, Group, Keep, MethodError
+from bench.ranks import ALONE, Ranks
 from bench.record import Epoch, Spent
+from bench.sharedjournal import SharedJournal
 from bench.spec import Recipe
 
 
 class Session:
-    """Implements `bench.method.Run` for one trial on one device."""
+    """Implements `bench.method.Run` for one trial, on one device or on each of several `ranks`."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Session:
         compiled: bool = False,
         test_each_epoch: bool = False,
         say: Callable[[str], None] = lambda line: None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """`model` is the dense network, `folder` the trial's own.
 
@@ -49,8 +51,9 @@ class Session:
         `limited`: refuse more epochs than the budget's.
         """
         self.budget, self.recipe, self.seed, self.device = budget, recipe, seed, device
-        self.data, self.log = data, say
-        self.journal = Journal(folder / "journal")
+        self.data, self.log, self.ranks = data, say, ranks
+        ranks.check(data, self._batch)
+        self.journal = SharedJournal(folder / "journal", ranks)
         self.history: list[Epoch] = []
         self.cut_top1: float | None = None
         self.settings = self.journal.settings(wanted)
@@ -69,7 +72,8 @@ class Session:
         self.whole = channels.whole(model, self.example)
         for why in dict.fromkeys(self.whole.values()):
             say(f"cannot be cut, so stay whole: {', '.join(n for n, w in self.whole.items() if w == why)}: {why}")
-        (folder / "history.jsonl").write_text("")
+        if ranks.first:
+            (folder / "history.jsonl").write_text("")
 
     @property
     def epochs_left(self) -> float:
@@ -99,16 +103,20 @@ class Session:
         macs = self.budget.macs if keep_macs is None else keep_macs * self.dense_cost.macs
         if macs is None:
             raise MethodError("this trial has no MACs target: give keep_macs, or explicit rates, in the suite")
-        return budgets.select(model, self.groups(model), self.example, scores, macs=macs, scope=scope)
+        groups = self.groups(model)
+        return self.ranks.broadcast(lambda: budgets.select(model, groups, self.example, scores, macs=macs, scope=scope))
 
     def shrink(self, model: nn.Module, keep: Keep) -> nn.Module:
         event = self.journal.next("shrink")
         if (done := self.journal.finished(event)) is not None:
             keep = done[0]  # the decision once taken stands, even where a device does not repeat its sums bit for bit
         else:
+            keep = self.ranks.broadcast(lambda: keep)
             self.journal.finish(event, keep, None)
         self._fresh_cut = True
-        return channels.shrink(model, self.example, keep)
+        model = channels.shrink(model, self.example, keep)
+        self.ranks.same(model)
+        return model
 
     def train(
         self,
@@ -146,20 +154,11 @@ class Session:
             self._add([Epoch.model_validate(row) for row in done[1]])
         else:
             model.to(memory_format=torch.channels_last)
-            thawed = [p for n, p in model.named_parameters() if p.requires_grad and frozen and frozen(n, p)]
-            for parameter in thawed:
-                parameter.requires_grad_(False)
-            optimiser = torch.optim.SGD(
-                [p for p in model.parameters() if p.requires_grad],
-                lr=recipe.lr,
-                momentum=recipe.momentum if momentum is None else momentum,
-                weight_decay=recipe.weight_decay if weight_decay is None else weight_decay,
-                nesterov=recipe.nesterov and momentum is None,
-            )
-            rate = loop.schedule(recipe, lr)
-            rows = self._epochs_of(event, name, model, optimiser, steps, rate, penalty, each_epoch, each_step)
-            for parameter in thawed:
-                parameter.requires_grad_(True)
+            with loop.still(model, frozen):
+                optimiser = loop.sgd(model, recipe, momentum, weight_decay)
+                rate = loop.schedule(recipe, lr)
+                rows = self._epochs_of(event, name, model, optimiser, steps, rate, penalty, each_epoch, each_step)
+            self.ranks.same(model)
             changed = {k: v for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
             self.journal.finish(event, changed, rows)
         model.zero_grad(set_to_none=True)
@@ -179,33 +178,32 @@ class Session:
     def evaluate(self, model: nn.Module) -> float:
         if not self.data.holdout_images:
             raise MethodError("the method selects on a hold-out split: set dataset.holdout in the suite")
-        return self._once("evaluate", lambda: loop.accuracy(model, self.data.holdout(500))[0])
+        return self._once("evaluate", lambda: self._accuracy(model, self.data.holdout)[0])
 
     def recalibrate(self, model: nn.Module, n: int) -> None:
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momenta, training = [norm.momentum for norm in norms], model.training
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-        model.train()
-        with torch.no_grad(), self.autocast():
-            for images, _ in self.batches(n):
-                model(images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        model.train(training)
+        with self.autocast():
+            loop.recalibrate(model, self.batches(n))
+        self.ranks.same(model)
 
     def generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(_mix(self.seed, purpose))
 
     def test(self, model: nn.Module) -> loop.Accuracy:
         """Accuracy on the test set. Not part of `Run`: a method never sees it."""
-        return loop.accuracy(model, self.data.test(500), getattr(self.data, "present", None))
+        return self._accuracy(model, self.data.test, getattr(self.data, "present", None))
+
+    @property
+    def _batch(self) -> int:
+        return min(self.recipe.batch_size, self.data.train_images)
 
     @property
     def _epoch_images(self) -> int:
-        size = min(self.recipe.batch_size, self.data.train_images)
-        return self.data.steps(self.recipe.batch_size) * size
+        return self.data.steps(self.recipe.batch_size) * self._batch
+
+    def _accuracy(
+        self, model: nn.Module, images: Callable[..., Iterator[Any]], present: Tensor | None = None
+    ) -> loop.Accuracy:
+        return loop.accuracy(model, images(500, **self.ranks.shard), present, self.ranks)
 
     def _once(self, kind: str, compute: Callable[[], float]) -> float:
         event = self.journal.next(kind)
@@ -228,34 +226,39 @@ class Session:
         each_step: Callable[[nn.Module], None] | None,
     ) -> list[dict[str, Any]]:
         """The epochs of one phase, from the newest checkpoint on; its rows of the history."""
-        per_epoch = self.data.steps(self.recipe.batch_size)
-        macs, first = self.cost(model).macs, 0
+        size, augment = self.recipe.batch_size, self.recipe.augment
+        per_epoch, macs, first = self.data.steps(size), self.cost(model).macs, 0
         rows: list[dict[str, Any]] = []
         if (kept := self.journal.last_checkpoint(event)) is not None:
             first, (tensors, rows) = kept
             checkpoint.restore(model, optimiser, tensors)
             self._add([Epoch.model_validate(row) for row in rows])
             self.log(f"'{name}' goes on after epoch {first}")
-        forward = torch.compile(model, dynamic=False) if self._compiled else model
+        forward = self.ranks.parallel(torch.compile(model, dynamic=False) if self._compiled else model)
         total = math.ceil(steps / per_epoch)
         heartbeat = Heartbeat(self._folder, self.budget.epochs, self._epoch_images)
         for epoch in range(first, total):
             generator = self._seed("train", self._phase, epoch)
             if each_epoch is not None:
                 each_epoch(epoch, model)
+            self.ranks.same(model)
+            if not self.ranks.first:  # dropout and the like: no two draw the same
+                torch.manual_seed(_mix(self.seed, "rank", self.ranks.rank, self._phase, epoch))
             model.train()
             done, share = epoch * per_epoch, min(per_epoch, steps - epoch * per_epoch) / per_epoch
             result = loop.train_epoch(
                 model,
                 forward,
                 optimiser,
-                islice(self.data.train(self.recipe.batch_size, generator, augment=self.recipe.augment), steps - done),
+                islice(self.data.train(size, generator, augment=augment, **self.ranks.shard), steps - done),
                 lr=lambda step, done=done: rate((done + step) / steps),  # type: ignore[misc]
                 autocast=self.autocast,
                 label_smoothing=self.recipe.label_smoothing,
                 penalty=penalty,
                 each_step=each_step,
-                after_step=heartbeat.teller(name, self._epochs),
+                after_step=heartbeat.teller(name, self._epochs) if self.ranks.first else None,
+                ranks=self.ranks,
+                weight=self.ranks.weight(self._batch),
             )
             if not math.isfinite(result.loss):
                 raise MethodError(f"the loss was not finite in epoch {epoch + 1} of '{name}'")
@@ -281,6 +284,8 @@ class Session:
     def _add(self, rows: list[Epoch]) -> None:
         self.history += rows
         self._epochs += sum(row.epochs for row in rows)
+        if not self.ranks.first:
+            return
         with (self._folder / "history.jsonl").open("a") as file:
             file.writelines(row.model_dump_json() + "\n" for row in rows)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bench import channels, compact, cost, data, machine, registry, weights
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
+from bench.ranks import ALONE, Ranks
 from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
 from bench.session import Session
 from bench.spec import DENSE, Trial
@@ -27,38 +29,48 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.
 """Full, over quota, read-only, forbidden, broken, or gone from the network."""
 
 
-def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None) -> Record | Failure:
+def run_trial(
+    trial: Trial, out: Path, *, suite: str, threads: int | None = None, ranks: Ranks = ALONE
+) -> Record | Failure:
     """Run one trial in this process and leave record.json, or failed-N.json, in `out/trials/<key>`.
 
     A finished trial's record is returned as it stands; a killed one goes on from its last finished epoch. A full disk
     may leave no room for failed-N.json: the Failure is returned all the same. Raises LeasedError where the trial
     runs in another process. `threads`: CPU threads (None = torch's choice); a resumed trial keeps those it began with.
+    `ranks`: the processes that run it together, each of which calls this; what fails in another than the first raises.
     """
     folder = out / "trials" / trial.key
 
     def say(line: str) -> None:
-        with suppress(OSError), (folder / "log.txt").open("a") as log:
-            log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
+        if ranks.first:
+            with suppress(OSError), (folder / "log.txt").open("a") as log:
+                log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}\n")
 
-    if (folder / "record.json").exists():
-        return read_record(folder / "record.json")
-    with hold(folder) as lease:
-        if (folder / "record.json").exists():  # written between the two looks
-            return read_record(folder / "record.json")
+    def find() -> Record | None:
+        return read_record(folder / "record.json") if (folder / "record.json").exists() else None
+
+    if (record := ranks.broadcast(find)) is not None:
+        return record
+    with ExitStack() as holding:
+        lease = ranks.broadcast(lambda: holding.enter_context(hold(folder)))
+        if (record := ranks.broadcast(find)) is not None:  # written between the two looks
+            return record
         say(f"{trial.label} ({trial.key})")
         try:
-            record = _run(trial, out, folder, suite, threads, say, lease)
-            write_once(folder / "record.json", record)
+            found = _run(trial, out, folder, suite, threads, say, lease, ranks)
+            ranks.broadcast(lambda: write_once(folder / "record.json", found))
         except LeasedError:
             raise
         except Exception as error:
+            if not ranks.first or ranks.lost(error):
+                raise
             failure = _failure(trial, error, folder)
             say(f"failed: {failure.reason}\n{failure.traceback}")
             with suppress(OSError):
                 write_failure(folder, failure)
             return failure
-        say(f"done: {record.result.top1:.2f} % top-1 at {record.result.macs / 1e6:.2f} M MACs")
-    return read_record(folder / "record.json")
+        say(f"done: {found.result.top1:.2f} % top-1 at {found.result.macs / 1e6:.2f} M MACs")
+    return ranks.broadcast(lambda: read_record(folder / "record.json"))
 
 
 def _run(
@@ -69,6 +81,7 @@ def _run(
     threads: int | None,
     say: Callable[[str], None],
     lease: Lease,
+    ranks: Ranks,
 ) -> Record:
     started = datetime.now(UTC)
     method = registry.build(trial.method)
@@ -76,9 +89,11 @@ def _run(
     threads = threads or torch.get_num_threads()
     # Where a GPU computes, the cores decode images; where they compute themselves, one process decodes beside them.
     decoders = threads if device.type == "cuda" else int(threads > 1)
-    model, loaded = _first_model(trial, method, out, device, decoders)
-    baseline = read_record(out / "trials" / trial.baseline / "record.json") if trial.baseline else None
-    twin = read_record(out / "trials" / trial.twin / "record.json") if trial.twin else None
+    model, loaded = _first_model(trial, method, out, device, decoders, ranks)
+    baseline, twin = (
+        ranks.broadcast(partial(read_record, out / "trials" / key / "record.json")) if key else None
+        for key in (trial.baseline, trial.twin)
+    )
     example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
     dense_macs = cost.count(model, example).macs
     session = Session(
@@ -101,6 +116,7 @@ def _run(
         compiled=trial.compile,
         test_each_epoch=trial.test_each_epoch,
         say=say,
+        ranks=ranks,
     )
     session.journal.guard = lease.check
     method.check(model, session.groups(model))
@@ -111,20 +127,25 @@ def _run(
     torch.manual_seed(trial.seed)
     model = method.compress(model, session)
     check_plain(model)
+    ranks.same(model)
     groups = {group.name: group.size for group in session.groups(model)}
     result = _measure(session, model)
     off_target = distance_from_target(session, model, result.macs) if trial.keep_macs and method.prunes else None
-    lease.check()
-    compact.save(
-        folder / "model.safetensors",
-        model,
-        trial.backbone,
-        num_classes=loaded.classes,
-        in_chans=loaded.channels,
-        image_size=loaded.image_size,
-        mean=loaded.mean,
-        std=loaded.std,
-    )
+
+    def save() -> None:
+        lease.check()
+        compact.save(
+            folder / "model.safetensors",
+            model,
+            trial.backbone,
+            num_classes=loaded.classes,
+            in_chans=loaded.channels,
+            image_size=loaded.image_size,
+            mean=loaded.mean,
+            std=loaded.std,
+        )
+
+    ranks.broadcast(save)
     tops = [row.top1 for row in session.history if row.top1 is not None]
     return Record(
         key=trial.key,
@@ -141,7 +162,7 @@ def _run(
         spent=session.spent,
         spent_dense=baseline.spent if baseline and method.start == "pretrained" else None,
         history=session.history,
-        machine=machine.describe(session.settings, device),
+        machine=machine.describe(session.settings, device, ranks.size),
         notes=_notes(trial, loaded),
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -149,24 +170,34 @@ def _run(
 
 
 def _first_model(
-    trial: Trial, method: Method, out: Path, device: torch.device, decoders: int
+    trial: Trial, method: Method, out: Path, device: torch.device, decoders: int, ranks: Ranks
 ) -> tuple[nn.Module, data.Data]:
     """The network that the method gets, and the data normalised as that network expects."""
     loaded = data.load(trial.dataset, seed=trial.seed, device=device, workers=decoders)
     shape: dict[str, Any] = {"classes": loaded.classes, "channels": loaded.channels, "image_size": loaded.image_size}
+    trained: list[nn.Module] = []
+
+    def load() -> tuple[bool, Any, Any]:
+        trained.append(_load(trial, method, out, shape))
+        foreign = method.start == "pretrained" or trial.method.name == DENSE
+        return trained[0].training, *(weights.normalisation(trial, trained[0]) if foreign else (None, None))
+
+    training, mean, std = ranks.broadcast(load)
+    model = (trained[0] if trained else weights.fresh(trial, **shape)).train(training).to(device)
+    ranks.same(model)
+    if mean is not None:
+        loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std, workers=decoders)
+    return model, loaded
+
+
+def _load(trial: Trial, method: Method, out: Path, shape: dict[str, Any]) -> nn.Module:
     if trial.method.name == DENSE:
-        model = weights.dense(trial, **shape)
-    elif method.start == "pretrained" and trial.baseline:
-        model = weights.baseline(trial, out)
-    elif method.start == "pretrained":
-        raise MethodError(f"{method.name} starts from a dense network: give the suite a `dense` entry")
-    else:
-        model = weights.fresh(trial, **shape)
-    if method.start == "pretrained" or trial.method.name == DENSE:
-        mean, std = weights.normalisation(trial, model)
-        if mean is not None:
-            loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std, workers=decoders)
-    return model.to(device), loaded
+        return weights.dense(trial, **shape)
+    if method.start != "pretrained":
+        return weights.fresh(trial, **shape)
+    if trial.baseline:
+        return weights.baseline(trial, out)
+    raise MethodError(f"{method.name} starts from a dense network: give the suite a `dense` entry")
 
 
 def _measure(session: Session, model: nn.Module) -> Measured:

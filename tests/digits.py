@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench import cost, data
 from bench.method import Budget
+from bench.ranks import ALONE, Ranks
 from bench.session import Session
 from bench.spec import DataSpec, Recipe
 
@@ -37,7 +38,13 @@ def net() -> Net:
 
 
 def session(
-    folder: Path, model: nn.Module, *, epochs: float = 2, say: Callable[[str], None] = lambda line: None, **budget: Any
+    folder: Path,
+    model: nn.Module,
+    *,
+    epochs: float = 2,
+    say: Callable[[str], None] = lambda line: None,
+    ranks: Ranks = ALONE,
+    **budget: Any,
 ) -> Session:
     """One epoch is four steps of 50 images. `keep_macs` or `widths` go into the budget."""
     digits = data.load(DataSpec(name="digits", subset=200), seed=0, device=torch.device("cpu"))
@@ -53,6 +60,7 @@ def session(
         folder=folder,
         wanted={"threads": 1, "precision": "fp32"},
         say=say,
+        ranks=ranks,
     )
 
 

@@ -5,6 +5,7 @@ import errno
 import pytest
 from trials import make, run, tries
 
+from bench.errors import UserError
 from bench.record import read_failures
 from bench.schedule import Resources
 
@@ -38,3 +39,22 @@ def test_a_failure_that_cannot_be_written_ends_its_trial_alone(tmp_path, monkeyp
     summary = run([bug, make("l1")], tmp_path)
     assert summary.failed == {bug.key: "ValueError: a bug"} and len(summary.done) == 1
     assert not read_failures(tmp_path / "trials" / bug.key)
+
+
+@pytest.mark.parametrize(
+    ("given", "world"),
+    [({}, 1), ({"gpus": 0.25}, 1), ({"gpus": 8}, 8), ({"workers": 2}, 2), ({"gpus": 2, "workers": 2}, 2)],
+)
+def test_a_worker_for_each_gpu_or_as_many_as_asked_for(given, world):
+    assert Resources(**given).world == world
+
+
+@pytest.mark.parametrize("given", [{"gpus": 8, "workers": 4}, {"gpus": 2, "workers": 1}, {"gpus": 0.5, "workers": 2}])
+def test_workers_that_do_not_fit_the_gpus_are_refused(given):
+    with pytest.raises(ValueError, match="one GPU each"):
+        Resources(**given)
+
+
+def test_several_workers_are_refused_inline(tmp_path):
+    with pytest.raises(UserError, match="2 workers need Ray"):
+        run([make("l1")], tmp_path, resources=Resources(workers=2))

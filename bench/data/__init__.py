@@ -35,6 +35,12 @@ _BUILT_IN = {
 _SUBSET_SEED = 0
 
 
+Shard = tuple[int, int]
+"""(k, n): part k, from 0, of n. Only several processes that run one trial together ask for other than `WHOLE`."""
+
+WHOLE: Shard = (0, 1)
+
+
 class DataError(UserError):
     """A data set cannot be used as asked; the message is one line that says how to mend it."""
 
@@ -55,17 +61,19 @@ class Data(Protocol):
     holdout_images: int
     test_images: int
 
-    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(
+        self, batch_size: int, generator: torch.Generator, *, augment: bool, shard: Shard = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """One shuffled epoch; all randomness comes from `generator` (a CPU one), drawn at the call.
 
-        The last partial batch is dropped, unless it is the only one.
+        The last partial batch is dropped, unless it is the only one. `shard`: of each batch the images at `part`.
         """
 
-    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images set aside from the training set, in order and complete."""
+    def holdout(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images set aside from the training set, in order and complete, or the shard's part of them."""
 
-    def test(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The test set, in order and complete."""
+    def test(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """The test set, in order and complete, or the shard's part of it."""
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of `train`."""
@@ -149,6 +157,12 @@ def balanced(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     turn = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     order_of_classes = random.permutation(len(counts))
     return np.sort(by_class[np.lexsort((order_of_classes[labels[by_class]], turn))[:n]])
+
+
+def part(images: int, shard: Shard) -> slice:
+    """A shard's places among so many images: as equal as can be, in order."""
+    k, n = shard
+    return slice(images * k // n, images * (k + 1) // n)
 
 
 def _plugins() -> dict[str, EntryPoint]:

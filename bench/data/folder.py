@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo, create_dataset, create_loader
 from torch import Tensor
 
-from bench.data import DataError, split
+from bench.data import WHOLE, DataError, Shard, part, split
 from bench.spec import DataSpec
 
 IMAGE_SIZE = 224
@@ -65,16 +65,22 @@ class ImageFolder:
     def steps(self, batch_size: int) -> int:
         return max(1, self.train_images // batch_size)
 
-    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(
+        self, batch_size: int, generator: torch.Generator, *, augment: bool, shard: Shard = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(self.train_images, generator=generator)[: self.steps(batch_size) * batch_size]
         seed = int(torch.randint(2**62, (), generator=generator))
-        return self._batches(self._train, self._train_ids[order.numpy()], batch_size, seed, augment=augment)
+        batches = order.view(self.steps(batch_size), -1)
+        own = batches[:, part(batches.shape[1], shard)]
+        return self._batches(self._train, self._train_ids[own.flatten().numpy()], own.shape[1], seed, augment=augment)
 
-    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._batches(self._train, self._holdout_ids, batch_size, 0, augment=False)
+    def holdout(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        ids = self._holdout_ids[part(self.holdout_images, shard)]
+        return self._batches(self._train, ids, batch_size, 0, augment=False)
 
-    def test(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._batches(self._test, np.arange(self.test_images), batch_size, 0, augment=False)
+    def test(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        ids = np.arange(self.test_images)[part(self.test_images, shard)]
+        return self._batches(self._test, ids, batch_size, 0, augment=False)
 
     def _batches(
         self, dataset: Any, ids: np.ndarray, batch_size: int, seed: int, *, augment: bool

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import DataError, balanced, split
+from bench.data import WHOLE, DataError, Shard, balanced, part, split
 from bench.data.fetch import cached
 from bench.spec import DataSpec
 
@@ -74,30 +74,33 @@ class InMemory:
     def steps(self, batch_size: int) -> int:
         return max(1, self.train_images // batch_size)
 
-    def train(self, batch_size: int, generator: torch.Generator, *, augment: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(
+        self, batch_size: int, generator: torch.Generator, *, augment: bool, shard: Shard = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         # everything random is drawn on the CPU and copied once an epoch, so no step waits for the device
         n = self.train_images
         drawn = [torch.randperm(n, generator=generator)]
         if augment:
             drawn += torch.randint(0, 2 * self.padding + 1, (2, n), generator=generator)
             drawn += [torch.randint(0, 1 + self.flip, (n,), generator=generator)]
-        return self._epoch(torch.stack(drawn).to(self.device, non_blocking=True), batch_size)
+        return self._epoch(torch.stack(drawn).to(self.device, non_blocking=True), batch_size, shard)
 
-    def holdout(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._in_order(*self._train, self._holdout_ids, batch_size)
+    def holdout(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._in_order(*self._train, self._holdout_ids[part(self.holdout_images, shard)], batch_size)
 
-    def test(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._in_order(*self._test, self._test_ids, batch_size)
+    def test(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._in_order(*self._test, self._test_ids[part(self.test_images, shard)], batch_size)
 
-    def _epoch(self, drawn: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _epoch(self, drawn: Tensor, batch_size: int, shard: Shard) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self._train
         for step in range(self.steps(batch_size)):
-            order, *augmentation = drawn[:, step * batch_size : (step + 1) * batch_size]
+            batch = drawn[:, step * batch_size : (step + 1) * batch_size]
+            order, *augmentation = batch[:, part(batch.shape[1], shard)]
             ids = self._train_ids[order]
-            batch = images.index_select(0, ids)
+            pixels = images.index_select(0, ids)
             if augmentation:
-                batch = crop_and_flip(batch, *augmentation, padding=self.padding)
-            yield self._normalise(batch), labels[ids]
+                pixels = crop_and_flip(pixels, *augmentation, padding=self.padding)
+            yield self._normalise(pixels), labels[ids]
 
     def _in_order(self, images: Tensor, labels: Tensor, ids: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in ids.split(size) if len(ids) else ():

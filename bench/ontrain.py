@@ -1,0 +1,127 @@
+"""Trials on Ray that several processes run together, through Ray Train. Ray is imported only when it is used."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
+
+from bench.errors import UserError
+from bench.onray import OnRay, first_line
+from bench.resources import Resources
+
+DAY_S = 86_400
+"""How long a process waits for the others: for whole evaluations, and for a file system that sleeps."""
+
+GRACE_S = 4.0
+"""What fails in all processes, the first has written down by then."""
+
+SETTINGS = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a lost trial is tried again by our own rule
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "3",
+}
+
+
+class OnTrain(OnRay):
+    """`resources.world` fresh processes per trial. As many trials run at a time as the cluster has room for."""
+
+    def __init__(self, resources: Resources, address: str | None) -> None:
+        super().__init__(resources, address)
+        self.queue: list[tuple[str, Callable[[], str]]] = []
+
+    def __enter__(self) -> Self:
+        try:
+            import ray.train  # noqa: F401
+        except ImportError:
+            raise UserError("Ray Train is not installed: pip install 'ray[train]', or set workers to 1") from None
+        super().__enter__()
+        self.task = self.task.options(num_cpus=0, num_gpus=0)  # it only waits for its workers
+        return self
+
+    def submit(self, key: str, work: Callable[..., str]) -> None:
+        self.queue.append((key, partial(fit, work, self.world, self.cpus, self.gpus)))
+        self._fill()
+
+    def wait(self) -> list[tuple[str, str]]:
+        ended = super().wait()
+        self._fill()
+        return ended
+
+    def _fill(self) -> None:
+        while self.queue and len(self.running) < self.places // self.world:
+            super().submit(*self.queue.pop(0))
+
+
+class Said(Exception):
+    """What the work of a process returned, where that is no success: it ends the others too."""
+
+
+class Raised(Exception):
+    """What it raised, where it was not only that another process is gone."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def fit(work: Callable[..., str], world: int, cpus: float, gpus: float) -> str:
+    """Call `work(ranks=...)` in `world` processes, with so many cores and GPUs each; what it said, or how it failed."""
+    os.environ.update(SETTINGS)
+    from ray import get_runtime_context
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    each = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+    # Ray Train wants a folder for checkpoints, and gets none: a trial has its journal.
+    with tempfile.TemporaryDirectory(prefix="prunebench-", dir=get_runtime_context().get_temp_dir()) as folder:
+        trainer = TorchTrainer(
+            lambda: _rank(work),
+            scaling_config=ScalingConfig(num_workers=world, use_gpu=gpus > 0, resources_per_worker=each),
+            run_config=RunConfig(storage_path=folder),
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=DAY_S),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            return _explain(error, work)
+    return ""
+
+
+def _rank(work: Callable[..., str]) -> None:
+    import torch
+
+    from bench.ranks import Group
+
+    ranks = Group()
+    try:
+        said = work(ranks=ranks)
+    except Exception as error:
+        if ranks.lost(error):
+            raise
+        if not ranks.first:
+            time.sleep(GRACE_S)
+        raise Raised(MemoryError(str(error)) if isinstance(error, torch.OutOfMemoryError) else error) from error
+    if said:
+        raise Said(said)
+
+
+def _explain(error: Any, work: Callable[..., str]) -> str:
+    """Why a trial ended: what its first process said; else what another raised; else how one was lost."""
+    failures = [failure for _, failure in sorted(getattr(error, "worker_failures", {}).items())]
+    for failure in failures:
+        if isinstance(failure, Said):
+            return str(failure)
+    for failure in failures:
+        if isinstance(failure, Raised):
+            return work(error=failure.cause)
+    if failures:
+        return "a worker process died: it was killed, ran out of memory or crashed"
+    return f"{type(error).__name__}: {first_line(error)}"
