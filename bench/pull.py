@@ -44,6 +44,10 @@ class _RefusedError(Exception):
     """Why an artifact is not taken, in a few words."""
 
 
+class _StoppedError(Exception):
+    """W&B does not answer any more."""
+
+
 @dataclass
 class Pulled:
     """How many artifacts were taken, were here already, were refused (or are in conflict with what is here)."""
@@ -76,29 +80,26 @@ def pull(
         raise UserError(f"'{project}' is no W&B project: give ENTITY/PROJECT")
     if why := wandb_run.refused():
         raise UserError(why)
-    import wandb
-
     pulled, disputed = Pulled(), set[str]()
+    wanted = ["record", "failure", *(["model"] if models else [])]
     try:
-        api = wandb.Api()
-        types = {found.name: found for found in api.artifact_types(project)}
-        for type in ("record", "failure", *(["model"] if models else [])):
-            for artifact in _artifacts(types.get(type)):
-                told = artifact.metadata.get("suite")  # a record says itself what it belongs to
-                match = _NAME.fullmatch(artifact.name)
-                if (suite and told != suite and (told or type != "record")) or (type == "model" and not match):
-                    continue
-                try:
-                    if not match or match[1] != type:
-                        raise _RefusedError("it is no artifact of a trial")
-                    _take(artifact, type, match[2], out, suite, disputed, pulled)
-                except (_RefusedError, RecordError) as error:
-                    disputed |= {match[2]} if match and type == "record" else set()
-                    pulled.refused += 1
-                    note(_shown(f"{artifact.name}: {error}"))
-    except (wandb.Error, OSError) as error:
+        for artifact in _artifacts(_types(project), wanted):
+            told = artifact.metadata.get("suite")  # a record says itself what it belongs to
+            match = _NAME.fullmatch(artifact.name)
+            other = suite and told != suite and (told or artifact.type != "record")
+            if other or (artifact.type == "model" and not match):
+                continue
+            try:
+                if not match or match[1] != artifact.type:
+                    raise _RefusedError("it is no artifact of a trial")
+                _take(artifact, match[2], out, suite, disputed, pulled)
+            except (_RefusedError, RecordError) as error:
+                disputed |= {match[2]} if match and artifact.type == "record" else set()
+                pulled.refused += 1
+                note(_shown(f"{artifact.name}: {error}"))
+    except (_StoppedError, OSError) as error:
         pulled.refused += 1
-        note(_shown(f"pulling stops ({line(error)}): what came is kept, pull again for the rest"))
+        note(_shown(f"pulling stops ({error}): what came is kept, pull again for the rest"))
     if pulled.trials:
         from bench import plan
 
@@ -106,17 +107,29 @@ def pull(
     return pulled
 
 
-def _artifacts(type: Any) -> Iterator[Artifact]:
-    """All versions of all artifacts of a type (an ArtifactType, or nothing), of each the oldest first."""
-    for collection in type.collections() if type else ():
-        yield from sorted(collection.artifacts(), key=lambda artifact: (len(artifact.version), artifact.version))
+def _types(project: str) -> dict[str, Any]:
+    """Name -> ArtifactType of a project."""
+    import wandb
+
+    try:
+        return {found.name: found for found in wandb.Api().artifact_types(project)}
+    except Exception as error:  # of W&B's client, whatever it is: its pages raise more than wandb.Error
+        raise UserError(f"W&B shows no artifacts of {project} ({line(error)}): is the name right?") from error
 
 
-def _take(
-    artifact: Artifact, type: str, key: str, out: Path, suite: str | None, disputed: set[str], pulled: Pulled
-) -> None:
+def _artifacts(types: dict[str, Any], wanted: list[str]) -> Iterator[Artifact]:
+    """All versions of all artifacts of the wanted types, of each the oldest first. Raises _StoppedError."""
+    try:
+        for type in (types[name] for name in wanted if name in types):
+            for collection in type.collections():
+                yield from sorted(collection.artifacts(), key=lambda found: (len(found.version), found.version))
+    except Exception as error:
+        raise _StoppedError(line(error)) from error
+
+
+def _take(artifact: Artifact, key: str, out: Path, suite: str | None, disputed: set[str], pulled: Pulled) -> None:
     """Take one artifact, or find it here. `disputed`: keys that more than one record claims, or a refused one."""
-    folder = out / "trials" / key
+    folder, type = out / "trials" / key, artifact.type
     has_record = (folder / "record.json").exists()
     if type == "failure" and (has_record or holder(folder)):
         return  # it was done after all, or is being tried again
@@ -207,7 +220,7 @@ def _digest(artifact: Artifact, local: Path) -> str:
 
 
 def _download(artifact: Artifact, name: str, scratch: Path, largest: int | None) -> Path:
-    """The one file of an artifact, in a folder of its own. Raises OSError where the network is gone or the disk full."""
+    """The one file of an artifact, in a folder of its own. OSError: the network is gone, or the disk full."""
     try:
         entries = artifact.manifest.entries
         if list(map(str, entries)) != [name]:

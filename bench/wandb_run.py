@@ -9,8 +9,8 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -134,7 +134,7 @@ def complete(run: Run, folder: Path, key: str, suite: str, reason: str = "") -> 
     that the server does not take; the run is ended all the same.
     """
     done = (folder / "record.json").exists()
-    try:
+    with _ending(run, 0 if done else 1):
         if done:
             run.summary.update(_plain(_summary(json.loads((folder / "record.json").read_bytes()))))
             files = [("record", folder / "record.json"), ("model", folder / "model.safetensors")]
@@ -149,11 +149,18 @@ def complete(run: Run, folder: Path, key: str, suite: str, reason: str = "") -> 
         ]
         for artifact in sent:
             arrive(run, artifact)
+
+
+@contextmanager
+def _ending(run: Run, exit_code: int = 0) -> Iterator[None]:
+    """End a run, whatever happens: one that stays open could not be started again."""
+    try:
+        yield
     except BaseException:
         with suppress(Exception):
             run.finish(exit_code=1)
         raise
-    run.finish(exit_code=0 if done else 1)
+    run.finish(exit_code=exit_code)
 
 
 def attach(
@@ -192,12 +199,12 @@ def send_report(place: Place, suite: str, rows: Sequence[Mapping[str, Any]], pag
     tables = {"leaderboard": list(rows)}
     if len(boards) > 1:
         tables |= {_slug(board): [row for row in rows if row.get("board") == board] for board in boards}
-    run.log({name: _table(part) for name, part in tables.items()})
-    if page is not None:
-        root, paths = (page, sorted(page.rglob("*"))) if page.is_dir() else (page.parent, [page])
-        files = [(path.relative_to(root).as_posix(), path) for path in paths if path.is_file()]
-        arrive(run, attach(run, "leaderboard", suite, files, "mutable"))
-    run.finish()
+    with _ending(run):
+        run.log({name: _table(part) for name, part in tables.items()})
+        if page is not None:
+            root, paths = (page, sorted(page.rglob("*"))) if page.is_dir() else (page.parent, [page])
+            files = [(path.relative_to(root).as_posix(), path) for path in paths if path.is_file()]
+            arrive(run, attach(run, "leaderboard", suite, files, "mutable"))
 
 
 def line(error: BaseException) -> str:

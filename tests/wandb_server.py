@@ -1,7 +1,7 @@
 """A W&B server on loopback, as far as this project's calls need one: the real client of wandb 0.31 speaks to it.
 
 Runs (RunResumeStatus, UpsertBucket, file_stream), their files, and artifacts both ways: creating (CreateArtifact,
-CreateArtifactManifest, CreateArtifactFiles, CommitArtifact, each upload a PUT) and reading (ProjectArtifactType,
+CreateArtifactManifest, CreateArtifactFiles, CommitArtifact, each upload a PUT) and reading (ProjectArtifactTypes,
 ArtifactTypeArtifactCollections, ProjectArtifacts, FetchArtifactManifest, ArtifactByID, each download a GET). It keeps
 one project, gives one page per query, and dedupes an artifact by its digest as the real server does.
 """
@@ -203,16 +203,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def ArtifactByID(self, given: dict[str, Any]) -> Any:
         return {"artifact": self._fragment(self._version(given["id"]))}
 
-    def ProjectArtifactType(self, given: dict[str, Any]) -> Any:
-        found = {
-            "__typename": "ArtifactType",
-            "id": "VA==",
-            "name": given["type"],
-            "description": "",
-            "createdAt": WHEN,
-        }
-        known = any(version.type == given["type"] for version in self.server.versions)
-        return {"project": {"artifactType": found if known else None}}
+    def ProjectArtifactTypes(self, given: dict[str, Any]) -> Any:
+        names = dict.fromkeys(version.type for version in self.server.versions)
+        found = {"__typename": "ArtifactType", "id": "VA==", "description": "", "createdAt": WHEN}
+        edges = [{"node": {**found, "name": name}} for name in names]
+        return {"project": {"artifactTypes": {"edges": edges, "pageInfo": PAGE}}}
 
     def ArtifactTypeArtifactCollections(self, given: dict[str, Any]) -> Any:
         names = dict.fromkeys(version.name for version in self.server.versions if version.type == given["type"])
