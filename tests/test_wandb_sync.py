@@ -171,3 +171,19 @@ def test_without_a_key_a_network_or_wandb_nothing_changes(tmp_path, runs, monkey
     assert "W&B has no API key" in refused()
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert refused() == ("prunebench: wandb is not installed (pip install wandb): nothing was sent, nothing is lost")
+
+
+def test_there_and_back_on_another_machine(server, runs, monkeypatch, tmp_path, capsys):
+    assert cli.main(["sync", "tiny"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert cli.main(["pull", "team/p"]) == 0
+    assert "3 taken, 0 here already, 0 refused" in capsys.readouterr().out
+    for key, name in ((DONE.key, "record.json"), (DENSE.key, "record.json"), (FAILED.key, "failed-1.json")):
+        there = Path("runs/p/trials") / key / name
+        assert there.read_bytes() == (tmp_path / runs / "trials" / key / name).read_bytes()
+    asked = len(server.operations)
+    assert cli.main(["pull", "team/p"]) == 0
+    assert "0 taken, 3 here already, 0 refused" in capsys.readouterr().out
+    assert "FetchArtifactManifest" not in server.operations[asked:]
