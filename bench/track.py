@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bench import tracked, wandb_run
 from bench.board import Status
@@ -23,7 +23,6 @@ from bench.wandb_run import Place, line
 if TYPE_CHECKING:
     from wandb import Run
 
-T = TypeVar("T")
 Mode = Literal["offline", "online", "disabled"]
 
 FINISH_S = 60
@@ -53,6 +52,7 @@ class Tracker:
         self._place = Place(project, folder, "online" if self.mode == "online" else "offline", FINISH_S, entity)
         self._runs: dict[str, tuple[Run, int]] = {}  # key -> its open run and the epochs logged so far
         self._closed: set[str] = set()
+        self._lost: set[str] = set()  # runs that could not be started online: wandb starts none of their id any more
         # As many as may end at once: a lost network then costs the time of one, not of one after the other.
         self._finishing = ThreadPoolExecutor(max_workers=32, thread_name_prefix="wandb")
 
@@ -74,12 +74,13 @@ class Tracker:
 
     def poll(self, trial: Trial, folder: Path) -> None:
         """Log the epochs that a running trial has written since the last call."""
-        if (folder / "history.jsonl").exists():
+        if (folder / "history.jsonl").exists() and trial.key not in self._lost:
             self._safely(partial(self._log, trial, folder))
 
     def finish(self, trial: Trial, folder: Path, reason: str = "") -> None:
         """Complete the run of a trial that is done, or has failed for `reason`; once per outcome."""
-        self._safely(partial(self._finish, trial, folder, reason))
+        if trial.key not in self._lost:
+            self._safely(partial(self._finish, trial, folder, reason))
 
     def report(self, rows: Sequence[Mapping[str, Any]], page: Path | None = None) -> None:
         """The leaderboard as tables of a report run, and the page (a file or a folder) as its artifact."""
@@ -116,23 +117,13 @@ class Tracker:
 
     def _log(self, trial: Trial, folder: Path) -> Run:
         rows = wandb_run.history(folder)
-        run, logged = self._runs.get(trial.key) or self._open(trial)
-        self._runs[trial.key] = run, logged
+        if trial.key not in self._runs:
+            self._lost.add(trial.key)
+            self._runs[trial.key] = wandb_run.start_trial(self._place, trial, self.group)
+            self._lost.discard(trial.key)
+        run, logged = self._runs[trial.key]
         self._runs[trial.key] = run, wandb_run.log(run, rows, logged)
         return run
-
-    def _open(self, trial: Trial) -> tuple[Run, int]:
-        return self._either(lambda: wandb_run.start_trial(self._place, trial, self.group))
-
-    def _either(self, action: Callable[[], T]) -> T:
-        """Online, or else offline."""
-        if self.mode == "online":
-            try:
-                return action()
-            except Exception as error:
-                if not self._goes_on(error):
-                    raise
-        return action()
 
     def _finish(self, trial: Trial, folder: Path, reason: str) -> None:
         mark = self._mark(tracked.outcome(folder))
@@ -150,7 +141,7 @@ class Tracker:
         self._finishing.submit(self._safely, complete)
 
     def _report(self, rows: Sequence[Mapping[str, Any]], page: Path | None) -> None:
-        self._either(lambda: wandb_run.send_report(self._place, self.group, rows, page))
+        wandb_run.send_report(self._place, self.group, rows, page)
         tracked.write(self.folder, self._mark(tracked.digest(rows, page)))
 
     def _mark(self, outcome: str) -> Mark:

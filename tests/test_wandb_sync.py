@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from records import make_record, make_trial, save, save_failure, save_plan
-from wandb_server import Server
 
 from bench import cli, wandb_run, wandb_sync
 from bench.lease import hold
@@ -16,19 +15,13 @@ from bench.record import Failure, write_failure
 from bench.track import Tracker
 
 wandb = pytest.importorskip("wandb")
+
+from wandb_server import Server, use  # noqa: E402
+
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # wandb's own threads
 
 DONE, DENSE = make_record(), make_record(make_trial("dense"))
 FAILED = make_trial("l1", seed=5)
-
-
-def use(monkeypatch, tmp_path, url: str) -> None:
-    """Point wandb's client at a server, with a key, and away from this account's own settings."""
-    monkeypatch.setenv("WANDB_BASE_URL", url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
-    wandb.teardown()  # its process of earlier tests had another server
 
 
 @pytest.fixture

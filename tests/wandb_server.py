@@ -15,7 +15,10 @@ import json
 import re
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import wandb
 
 WHEN = "2026-01-01T00:00:00Z"
 PROJECT = {"id": "UA==", "internalId": "UA==", "name": "p", "entity": {"id": "RQ==", "name": "team"}}
@@ -242,3 +245,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "state": version.state, "size": 1000, "digest": version.digest, "commitHash": "", "fileCount": 1,
             "createdAt": WHEN, "updatedAt": WHEN, "aliases": [],
         }  # fmt: skip
+
+
+def use(monkeypatch: Any, tmp_path: Path, url: str) -> None:
+    """Point wandb's client at a server, with a key, and away from this account's own settings."""
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
+    wandb.teardown()  # its process of earlier tests had another server
