@@ -7,7 +7,7 @@ are the truth; whatever is missing in W&B is sent from them by `prunebench sync`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -53,8 +53,12 @@ class Tracker:
         self._runs: dict[str, tuple[Run, int]] = {}  # key -> its open run and the epochs logged so far
         self._closed: set[str] = set()
         self._lost: set[str] = set()  # runs that could not be started online: wandb starts none of their id any more
-        # As many as may end at once: a lost network then costs the time of one, not of one after the other.
-        self._finishing = ThreadPoolExecutor(max_workers=32, thread_name_prefix="wandb")
+        self._latest, self._looking = Status(()), Future[None]()
+        self._looking.set_result(None)
+        # One thread starts runs and logs. As many as may end at once wait for the server, so that a lost network costs
+        # the time of one of them, and the scheduler none.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wandb")
+        self._finishing = ThreadPoolExecutor(max_workers=32, thread_name_prefix="wandb-finish")
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +67,12 @@ class Tracker:
         self.close()
 
     def update(self, status: Status) -> None:
-        """Bring every trial's run up to what its folder holds; for `run_trials(watch=...)`."""
+        """Bring every trial's run up to what its folder holds; for `run_trials(watch=...)`. Returns at once."""
+        self._latest = status
+        if self._looking.done():  # else the next look, or the last one, sees what this one would
+            self._looking = self._thread.submit(self._look, status)
+
+    def _look(self, status: Status) -> None:
         for trial in status.trials:
             if trial.state == "running":
                 self._closed.discard(trial.key)
@@ -88,6 +97,8 @@ class Tracker:
 
     def close(self) -> None:
         """Finish what is open: trials that were interrupted get their run again when they go on."""
+        self._thread.submit(self._look, self._latest)
+        self._thread.shutdown(wait=True)
         runs, self._runs = self._runs, {}
         for run, _ in runs.values():
             self._finishing.submit(self._safely, partial(run.finish, exit_code=1))
@@ -150,9 +161,10 @@ class Tracker:
 
 def _bury_service(error: Exception) -> None:
     """Where W&B's own process is gone, forget it: at its exit Python would wait for it, and print a traceback."""
-    if isinstance(error, ConnectionError):
-        import wandb
+    import wandb
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+    if isinstance(error, ConnectionError | HandleAbandonedError | MailboxClosedError):
         with suppress(Exception):
             wandb.teardown()
 

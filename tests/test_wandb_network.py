@@ -117,7 +117,7 @@ import test_wandb_network as t
 out = Path(sys.argv[1])
 folder = out / "trials" / t.FIRST.key
 with t.Tracker("p", sys.argv[2], group="tiny", folder=out) as tracker:
-    tracker.update(t.of(t.FIRST, folder, "running"))
+    tracker.poll(t.FIRST.trial, folder)
     t.kill_service()
     for _ in range(3):
         tracker.update(t.of(t.FIRST, folder, "running"))
