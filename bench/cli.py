@@ -123,6 +123,17 @@ def _parser() -> argparse.ArgumentParser:
     parser_verify.add_argument("--network", type=Path, help="its compact network (default: beside the record)")
     parser_verify.add_argument("--root", help="where an image-folder data set lies on this machine")
 
+    parser_sync = command(commands.sync)
+    parser_sync.add_argument("folders", nargs="*", type=Path, help="run folders or suite names (default: all of runs/)")
+    parser_sync.add_argument("--project", help="W&B project (default: the suite's)")
+    parser_sync.add_argument("--entity", help="W&B team or user (default: the suite's, or the account's own)")
+
+    parser_pull = command(commands.pull)
+    parser_pull.add_argument("project", metavar="ENTITY/PROJECT", help="of W&B")
+    parser_pull.add_argument("--out", type=Path, help="run folder (default: runs/SUITE, or runs/PROJECT)")
+    parser_pull.add_argument("--suite", help="its records only")
+    parser_pull.add_argument("--models", action="store_true", help="compact networks too")
+
     parser_list = command(commands.list_names, "list")
     parser_list.add_argument("what", choices=["methods", "backbones", "datasets", "suites"])
     parser_list.add_argument("--json", action="store_true")

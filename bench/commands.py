@@ -110,6 +110,34 @@ def verify(arguments: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
+def sync(arguments: argparse.Namespace) -> int:
+    """Send to W&B what it does not have yet of run folders."""
+    import leaderboards
+    from bench import wandb_sync
+
+    wandb_sync.check()
+    to, counts = (arguments.project, arguments.entity, _warn), wandb_sync.Sent()
+    for folder in _folders(arguments.folders) or _run_folders():
+        counts += wandb_sync.send_trials(folder, *to)
+        if counts.lost:
+            break
+        found, page = leaderboards.read(folder), folder / "report"
+        leaderboards.report(found, page)
+        counts += wandb_sync.send_report(folder, leaderboards.rows(found), page, *to)
+    print(f"{counts.sent} sent, {counts.there} there already, {counts.failed} failed")
+    return 1 if counts.failed else 0
+
+
+def pull(arguments: argparse.Namespace) -> int:
+    """Bring records here from a W&B project."""
+    from bench import pull as records
+
+    out = arguments.out or RUNS / (arguments.suite or arguments.project.rpartition("/")[2])
+    counts = records.pull(arguments.project, out, suite=arguments.suite, models=arguments.models, note=_warn)
+    print(f"{counts} in {out}: `prunebench report {out}`")
+    return 1 if counts.refused else 0
+
+
 def list_names(arguments: argparse.Namespace) -> None:
     """List what there is."""
     from bench import listing
@@ -230,8 +258,12 @@ def _tell(problems: list[str]) -> list[str]:
     """One line each; what was met twice, while tables were made one after the other, is told once."""
     problems = list(dict.fromkeys(problems))
     for problem in problems:
-        print(f"prunebench: {problem}", file=sys.stderr)
+        _warn(problem)
     return problems
+
+
+def _warn(text: str) -> None:
+    print(f"prunebench: {text}", file=sys.stderr)
 
 
 def _folders(names: list[Path]) -> list[Path]:

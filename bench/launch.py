@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from bench import preflight, registry, suite
+from bench import plan, preflight, suite
 from bench.board import Status, Summary
 from bench.errors import UserError
 from bench.part import WHOLE, Part
-from bench.record import write_json
 from bench.schedule import run_trials
-from bench.spec import DENSE, Trial
+from bench.spec import Trial
 
 
 def run_suite(
@@ -45,11 +42,11 @@ def run_suite(
         raise UserError("resources.gpus: this machine has no GPU that torch can use: take it out, or set it to 0")
     if address is None:  # the nodes of a cluster have their own disks
         preflight.check(chosen, out)
-    _write_plan(out, wanted, path, trials)
+    plan.write(out, wanted, path, trials)
     tracking = wanted.tracking
     with (
         Progress() as progress,
-        Tracker(tracking.project, tracking.mode, group=wanted.name, folder=out) as tracker,
+        Tracker(tracking.project, tracking.mode, group=wanted.name, folder=out, entity=tracking.entity) as tracker,
     ):
 
         def watch(status: Status) -> None:
@@ -96,39 +93,9 @@ def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Pat
     from bench.track import Tracker
 
     tracking = wanted.tracking
-    with Tracker(tracking.project, tracking.mode, group=wanted.name, folder=page.parent) as tracker:
+    group, folder = wanted.name, page.parent
+    with Tracker(tracking.project, tracking.mode, group=group, folder=folder, entity=tracking.entity) as tracker:
         tracker.report(list(rows), page)
-
-
-def _write_plan(out: Path, wanted: suite.Suite, path: Path, trials: Sequence[Trial]) -> None:
-    """Note what is to run; trials of an earlier plan stay in it where they have a record."""
-    entries = {trial.key: {"key": trial.key, "trial": trial.model_dump(mode="json")} for trial in trials}
-    plan = out / "plan.json"
-    if plan.exists():
-        try:
-            for entry in json.loads(plan.read_bytes())["trials"]:
-                key = Trial.model_validate(entry["trial"]).key
-                if (out / "trials" / key / "record.json").exists():
-                    entries.setdefault(key, {"key": key, "trial": entry["trial"]})
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass  # a damaged plan is written anew; the records do not depend on it
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    values = {"suite": wanted.name, "smoke": wanted.smoke, "source": str(path), "sha256": digest}
-    write_json(plan, {**values, "trials": list(entries.values())})
-    write_json(out / "methods.json", _descriptions())
-
-
-def _descriptions() -> dict[str, Any]:
-    """What a table says of each method, so that making it needs no torch."""
-    return {
-        name: {
-            "summary": cls.summary,
-            "start": cls.start,
-            "control": cls.control or name == DENSE,
-            "paper": vars(cls.paper) if cls.paper else None,
-        }
-        for name, cls in registry.methods().items()
-    }
 
 
 def _measure(trial: Trial) -> tuple[int, float, float]:

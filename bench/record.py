@@ -177,11 +177,16 @@ def beside(record: Path, name: str, key: str | None = None) -> Path:
     return record.with_name(f"{key or record.stem}.{name}")
 
 
+def failure_files(folder: Path) -> list[Path]:
+    """`failed-N.json` of one trial, the oldest first."""
+    found = [(int(match[1]), p) for p in folder.glob("failed-*.json") if (match := _FAILED.fullmatch(p.name))]
+    return [path for _, path in sorted(found)]
+
+
 def read_failures(folder: Path) -> list[Failure]:
     """The failed tries of one trial, oldest first. A damaged file is passed over."""
-    found = [(int(match[1]), p) for p in folder.glob("failed-*.json") if (match := _FAILED.fullmatch(p.name))]
     failures = []
-    for _, path in sorted(found):
+    for path in failure_files(folder):
         with suppress(OSError, ValidationError):
             failures.append(Failure.model_validate_json(path.read_bytes()))
     return failures

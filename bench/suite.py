@@ -21,10 +21,11 @@ BUILTIN = Path(__file__).parent / "suites"
 
 
 class Tracking(Spec):
-    """Where W&B records go."""
+    """Where W&B records go. `entity`: a team (None = the account's own)."""
 
     mode: Literal["offline", "online", "disabled"] = "offline"
     project: str = "prunebench"
+    entity: str | None = None
 
 
 class Suite(Spec):

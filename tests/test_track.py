@@ -232,26 +232,6 @@ def test_online_without_a_key_or_a_network_is_offline(tmp_path, track, notes, mo
     assert len(notes) == 2 and "no such host" in notes[1]
 
 
-def test_losing_the_network_goes_on_offline(tmp_path, track, notes, monkeypatch):
-    real = wandb.init
-
-    def init(**options):
-        if options["mode"] == "online":
-            assert options["resume"] == "allow" and options["id"] == TRIAL.key
-            raise wandb.errors.CommError("timed out")
-        return real(**options)
-
-    monkeypatch.setattr(wandb, "login", lambda prompt: True)
-    monkeypatch.setattr(wandb, "init", init)
-    folder = tmp_path / "trials" / TRIAL.key
-    write_json(folder / "record.json", record([epoch(1)]))
-    with track("online") as tracker:
-        assert tracker.mode == "online"
-        tracker.update(status(folder, "done"))
-    assert len(runs(tmp_path)) == 1 and json.loads((folder / "tracked.json").read_text())["mode"] == "offline"
-    assert len(notes) == 1 and "timed out" in notes[0]
-
-
 def test_a_mirror_that_breaks_is_told_once_and_stops_nothing(tmp_path, track, notes, monkeypatch):
     def broken(**options):
         raise OSError("no space left on device")

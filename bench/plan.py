@@ -1,0 +1,79 @@
+"""What a run folder is about: plan.json, its trials, and methods.json, what a table says of their methods."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import registry
+from bench.errors import UserError
+from bench.record import write_json
+from bench.spec import DENSE, Trial
+
+if TYPE_CHECKING:
+    from bench.suite import Suite
+
+
+def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None:
+    """Note what is to run; trials of an earlier plan stay in it where they have a record."""
+    entries = _entries(trials)
+    plan = out / "plan.json"
+    if plan.exists():
+        try:
+            for entry in json.loads(plan.read_bytes())["trials"]:
+                key = Trial.model_validate(entry["trial"]).key
+                if (out / "trials" / key / "record.json").exists():
+                    entries.setdefault(key, {"key": key, "trial": entry["trial"]})
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass  # a damaged plan is written anew; the records do not depend on it
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    values = {"suite": wanted.name, "smoke": wanted.smoke, "source": str(path), "sha256": digest}
+    tracking = {"project": wanted.tracking.project, "entity": wanted.tracking.entity}
+    write_json(plan, {**values, "tracking": tracking, "trials": list(entries.values())})
+    write_json(out / "methods.json", _descriptions())
+
+
+def add(out: Path, suite: str, source: str, trials: Iterable[Trial]) -> None:
+    """Add trials that ran elsewhere to the plan that is there, or begin one. Raises UserError where it is damaged."""
+    path = out / "plan.json"
+    plan: dict[str, Any] = {"suite": suite, "smoke": False, "source": source, "sha256": "", "trials": []}
+    if path.exists():
+        try:
+            plan = json.loads(path.read_bytes())
+            known = {entry["key"] for entry in plan["trials"]}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise UserError(f"{path} is damaged: move it away and do this again") from None
+    else:
+        known = set()
+    new = [entry for key, entry in _entries(trials).items() if key not in known]
+    if new or not path.exists():
+        write_json(path, {**plan, "trials": [*plan["trials"], *new]})
+    write_json(out / "methods.json", _methods(out) | _descriptions())
+
+
+def _entries(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
+    return {trial.key: {"key": trial.key, "trial": trial.model_dump(mode="json")} for trial in trials}
+
+
+def _methods(out: Path) -> dict[str, Any]:
+    try:
+        values = json.loads((out / "methods.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _descriptions() -> dict[str, Any]:
+    """What a table says of each method, so that making it needs no torch."""
+    return {
+        name: {
+            "summary": cls.summary,
+            "start": cls.start,
+            "control": cls.control or name == DENSE,
+            "paper": vars(cls.paper) if cls.paper else None,
+        }
+        for name, cls in registry.methods().items()
+    }
