@@ -27,12 +27,15 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.
 """Full, over quota, read-only, forbidden, broken, or gone from the network."""
 
 
-def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None) -> Record | Failure:
+def run_trial(
+    trial: Trial, out: Path, *, suite: str, threads: int | None = None, kept: Callable[[], None] = lambda: None
+) -> Record | Failure:
     """Run one trial in this process and leave record.json, or failed-N.json, in `out/trials/<key>`.
 
     A finished trial's record is returned as it stands; a killed one goes on from its last finished epoch. A full disk
     may leave no room for failed-N.json: the Failure is returned all the same. Raises LeasedError where the trial
     runs in another process. `threads`: CPU threads (None = torch's choice); a resumed trial keeps those it began with.
+    `kept`: called after each event and epoch that the journal has taken.
     """
     folder = out / "trials" / trial.key
 
@@ -47,7 +50,7 @@ def run_trial(trial: Trial, out: Path, *, suite: str, threads: int | None = None
             return read_record(folder / "record.json")
         say(f"{trial.label} ({trial.key})")
         try:
-            record = _run(trial, out, folder, suite, threads, say, lease)
+            record = _run(trial, out, folder, suite, threads, say, lease, kept)
             write_once(folder / "record.json", record)
         except LeasedError:
             raise
@@ -69,6 +72,7 @@ def _run(
     threads: int | None,
     say: Callable[[str], None],
     lease: Lease,
+    kept: Callable[[], None],
 ) -> Record:
     started = datetime.now(UTC)
     method = registry.build(trial.method)
@@ -99,7 +103,7 @@ def _run(
         test_each_epoch=trial.test_each_epoch,
         say=say,
     )
-    session.journal.guard = lease.check
+    session.journal.guard, session.journal.kept = lease.check, kept
     method.check(model, session.groups(model))
     if method.prunes:
         channels.check(model, example)  # a network that cannot be cut is refused before any training
