@@ -11,13 +11,15 @@ from typing import Any
 
 from bench import commands
 from bench.errors import UserError
+from bench.interrupts import interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (something failed), 2 (refused) or 130 (interrupted)."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments) or 0)
+        with interruptible():
+            return int(arguments.run(arguments) or 0)
     except UserError as error:
         print(f"prunebench: {error}", file=sys.stderr)
         return 2

@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Self
 
 from bench.errors import UserError
 from bench.resources import Resources
+from bench.spec import Trial
 
 POLL = 0.5
 """Seconds between two looks at the running trials."""
@@ -19,12 +21,12 @@ POLL = 0.5
 class Inline:
     """One trial at a time in this process; a second thread keeps the display alive."""
 
-    def __init__(self, resources: Resources, show: Callable[[], None]) -> None:
+    def __init__(self, resources: Resources, out: Path, show: Callable[[], None]) -> None:
         if resources.world > 1:
             raise UserError(f"resources: {resources.world} workers need Ray: leave --scheduler inline out")
         self.threads = max(1, int(resources.cpus or os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-        self.resources, self.show = resources, show
-        self.queue: list[tuple[str, Callable[[], str]]] = []
+        self.resources, self.out, self.show = resources, out, show
+        self.queue: list[tuple[str, Callable[..., str]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -32,8 +34,8 @@ class Inline:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def submit(self, key: str, work: Callable[[], str]) -> None:
-        self.queue.append((key, work))
+    def submit(self, trial: Trial, work: Callable[..., str]) -> None:
+        self.queue.append((trial.key, work))
 
     def stop(self, key: str) -> None:
         pass  # it stops itself: see alarm
@@ -50,7 +52,7 @@ class Inline:
         ticker.start()
         try:
             with alarm(self.resources):
-                return [(key, work())]
+                return [(key, work(self.out))]
         finally:
             stop.set()
             ticker.join()

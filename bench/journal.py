@@ -24,10 +24,14 @@ Entry = tuple[dict[str, Tensor], Any]
 
 
 class Journal:
-    """Events of one trial, in the order of the calls. `guard` raises where this process may not write (any more)."""
+    """Events of one trial, in the order of the calls.
+
+    `guard`, called before each write, raises where this process may not write (any more). `kept` is called after it.
+    """
 
     def __init__(self, folder: Path, guard: Callable[[], None] = lambda: None) -> None:
         self.guard = guard
+        self.kept: Callable[[], None] = lambda: None
         self._folder = folder
         self._number = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +90,7 @@ class Journal:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        self.kept()
 
     def _path(self, name: str, content: bytes) -> Path:
         return self._folder / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any, Self
 
+from bench.cluster import Cluster
 from bench.errors import UserError
 from bench.inline import POLL
+from bench.join import first_line, start
 from bench.resources import Resources
+from bench.spec import Trial
+
+IMPORT = (ImportError, AttributeError)
+"""What is raised where a worker cannot load the work: the trial's own errors are not raised, but written down."""
 
 
 class OnRay:
     """A fresh process per trial, on a Ray of our own or on the cluster at `address`."""
 
-    def __init__(self, resources: Resources, address: str | None) -> None:
+    def __init__(self, resources: Resources, out: Path, address: str | None) -> None:
         self.world, self.cpus, self.gpus = resources.world, resources.cpus or 1.0, resources.gpus / resources.world
-        self.address = address
+        self.out, self.address = out, address
         self.threads = max(1, int(self.cpus))
         self.running: dict[Any, str] = {}
+        self.cluster: Cluster | None = None
 
     def __enter__(self) -> Self:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,7 +39,7 @@ class OnRay:
             raise UserError("Ray is not installed: pip install 'ray[default]', or use --scheduler inline") from None
         self.ray, self.ours = ray, not ray.is_initialized()
         if self.ours:
-            self._start()
+            start(ray, self.address)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.places = sum(self._places(node) for node in nodes)
         if self.places < self.world:
@@ -44,7 +53,10 @@ class OnRay:
             )
         # A worker sees what this process sees, wherever `bench` and the methods were imported from.
         env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-        env |= {name: value for name, value in os.environ.items() if name.startswith("PRUNEBENCH_")}
+        if self.address:
+            self.cluster = Cluster(ray, self.out, {**env, "CUDA_VISIBLE_DEVICES": ""})
+        else:
+            env |= {name: value for name, value in os.environ.items() if name.startswith("PRUNEBENCH_")}
         if not self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ""
         options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}
@@ -56,27 +68,22 @@ class OnRay:
         gpus = node.get("GPU", 0) / self.gpus if self.gpus else inf
         return int(min(node.get("CPU", 0) / self.cpus, gpus) + 1e-9)
 
-    def _start(self) -> None:
-        import logging
-
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        # "local" also where RAY_ADDRESS is set: a cluster is joined only when asked for. Results go through the
-        # disk, so the object store is as small as Ray lets it be.
-        own = {"include_dashboard": False, "object_store_memory": 80 * 2**20} if self.address is None else {}
-        try:
-            self.ray.init(address=self.address or "local", configure_logging=False, log_to_driver=False, **own)
-        except (OSError, RuntimeError, ValueError) as error:
-            where = f"the Ray cluster at {self.address} cannot be joined" if self.address else "Ray does not start"
-            raise UserError(f"{where} ({first_line(error)}); --scheduler inline does without Ray") from error
-
     def __exit__(self, *error: object) -> None:
         for reference in self.running:
             self.ray.cancel(reference, force=True)
+        if self.cluster:
+            for key in self.running.values():
+                self.cluster.left(key)
+            self.cluster.close()
         if self.ours:
             self.ray.shutdown()
 
-    def submit(self, key: str, work: Callable[[], str]) -> None:
-        self.running[self.task.remote(work)] = key
+    def submit(self, trial: Trial, work: Callable[..., str]) -> None:
+        self.running[self.task.remote(self.placed(trial, work))] = trial.key
+
+    def placed(self, trial: Trial, work: Callable[..., str]) -> Callable[..., str]:
+        """`work` in the run folder, or wherever else its node can."""
+        return self.cluster.placed(trial, work) if self.cluster else partial(work, self.out)
 
     def stop(self, key: str) -> None:
         for reference in (r for r, name in self.running.items() if name == key):
@@ -84,18 +91,23 @@ class OnRay:
 
     def wait(self) -> list[tuple[str, str]]:
         ready, _ = self.ray.wait(list(self.running), timeout=POLL)
-        return [(self.running.pop(reference), self._lost(reference)) for reference in ready]
+        ended = [(self.running.pop(reference), self._lost(reference)) for reference in ready]
+        if self.cluster:
+            for key, _ in ended:
+                self.cluster.left(key)
+        return ended
 
     def _lost(self, reference: Any) -> str:
         try:
             return str(self.ray.get(reference))
         except self.ray.exceptions.RayTaskError as error:
-            return f"{type(error.cause).__name__}: {first_line(error.cause)}"
+            if isinstance(error.cause, UserError):
+                return str(error.cause)
+            hint = " (is the same prunebench installed on every node?)" if isinstance(error.cause, IMPORT) else ""
+            return f"{type(error.cause).__name__}: {first_line(error.cause)}{hint}"
         except self.ray.exceptions.WorkerCrashedError:
             return "the worker process died: it was killed, ran out of memory or crashed"
+        except self.ray.exceptions.NodeDiedError:
+            return "its node died or was taken away"
         except self.ray.exceptions.RayError as error:
             return f"{type(error).__name__}: {first_line(error)}"
-
-
-def first_line(error: object) -> str:
-    return str(error).strip().split("\n")[0]

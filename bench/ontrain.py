@@ -7,11 +7,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 from bench.errors import UserError
-from bench.onray import OnRay, first_line
+from bench.join import first_line
+from bench.onray import OnRay
 from bench.resources import Resources
+from bench.spec import Trial
 
 DAY_S = 86_400
 """How long a process waits for the others: for whole evaluations, and for a file system that sleeps."""
@@ -32,9 +35,9 @@ SETTINGS = {
 class OnTrain(OnRay):
     """`resources.world` fresh processes per trial. As many trials run at a time as the cluster has room for."""
 
-    def __init__(self, resources: Resources, address: str | None) -> None:
-        super().__init__(resources, address)
-        self.queue: list[tuple[str, Callable[[], str]]] = []
+    def __init__(self, resources: Resources, out: Path, address: str | None) -> None:
+        super().__init__(resources, out, address)
+        self.queue: list[tuple[Trial, Callable[..., str]]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -45,9 +48,12 @@ class OnTrain(OnRay):
         self.task = self.task.options(num_cpus=0, num_gpus=0)  # it only waits for its workers
         return self
 
-    def submit(self, key: str, work: Callable[..., str]) -> None:
-        self.queue.append((key, partial(fit, work, self.world, self.cpus, self.gpus)))
+    def submit(self, trial: Trial, work: Callable[..., str]) -> None:
+        self.queue.append((trial, work))
         self._fill()
+
+    def placed(self, trial: Trial, work: Callable[..., str]) -> Callable[..., str]:
+        return partial(fit, super().placed(trial, work), self.world, self.cpus, self.gpus)
 
     def wait(self) -> list[tuple[str, str]]:
         ended = super().wait()

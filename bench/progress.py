@@ -63,7 +63,7 @@ class Progress:
             known = trial.key in self.states
             self.states[trial.key] = now
             if trial.state == "running" and not self.live:
-                self._say(f"started  {trial.trial.label} ({trial.key})")
+                self._say(f"started  {trial.trial.label} ({trial.key}){_where(trial)}")
             elif trial.state == "done" and known:
                 self._say(f"done     {trial.trial.label}: {_top1(trial)}in {duration(trial.seconds)}; {counts(status)}")
             elif trial.state in ("failed", "blocked", "elsewhere"):
@@ -119,6 +119,12 @@ def duration(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def _where(trial: TrialStatus) -> str:
+    """What a worker of a cluster says of its place before training begins."""
+    phase = str(trial.progress.get("phase", ""))
+    return f": {phase}" if phase.startswith("on ") else ""
 
 
 def _top1(trial: TrialStatus) -> str:

@@ -5,12 +5,10 @@ All state lies on disk (see bench/board.py). Where trials run is a pool's busine
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, Literal, Protocol, Self
 
 from bench.board import ELSEWHERE, Status, Summary, TrialStatus, conclude, elsewhere, fail, ready, running, survey
 from bench.inline import POLL, Inline
+from bench.interrupts import interruptible
 from bench.lease import LeasedError
 from bench.onray import OnRay
 from bench.ontrain import OnTrain
@@ -27,13 +26,16 @@ from bench.spec import Trial
 
 
 class _Pool(Protocol):
-    """Where trials run. `wait` returns (key, what `_work` said or how it was lost) of trials that ended."""
+    """Where trials run. `submit` takes what is to be called with a run folder, `_work`.
+
+    `wait` returns (key, what it said or how it was lost) of trials that ended.
+    """
 
     threads: int
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
-    def submit(self, key: str, work: Callable[[], str]) -> None: ...
+    def submit(self, trial: Trial, work: Callable[..., str]) -> None: ...
     def wait(self) -> list[tuple[str, str]]: ...
     def stop(self, key: str) -> None: ...
 
@@ -54,9 +56,10 @@ def run_trials(
 
     A trial waits for the records of its `baseline` and `twin`; where one of them fails, it is blocked, and tried again
     in the next run. A trial that its method made fail is left alone, unless `retry_failed`. `address` joins a Ray
-    cluster, which must share the folder `out`; otherwise a Ray of our own is started and stopped. Another driver may
-    work in the same folder: what it runs is waited for. `watch` is called about twice a second. `run_trial` replaces
-    `bench.trial.run_trial`. Raises UserError, and KeyboardInterrupt on Ctrl-C or SIGTERM once the workers are stopped.
+    cluster, whose nodes may share the folder `out` or not (bench/carry.py); otherwise a Ray of our own is started and
+    stopped. Another driver may work in the same folder: what it runs is waited for. `watch` is called about twice a
+    second. `run_trial` replaces `bench.trial.run_trial`. Raises UserError, and KeyboardInterrupt on Ctrl-C, SIGTERM or
+    SIGUSR1 once the workers are stopped.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,7 @@ def run_trials(
                 (status.folder / "progress.json").unlink(missing_ok=True)
                 board[status.key] = replace(status, failures=len(read_failures(status.folder)))
                 pending.add(status.key)
-                pool.submit(status.key, partial(_work, status.trial, out, suite, run_trial, pool.threads))
+                pool.submit(status.trial, partial(_work, status.trial, suite, run_trial, pool.threads))
 
     def others() -> list[TrialStatus]:
         return [status for status in board.values() if status.state == "elsewhere"]
@@ -92,8 +95,8 @@ def run_trials(
 
     if ready(board, pending):
         on_ray = OnTrain if resources.world > 1 else OnRay
-        pool: _Pool = on_ray(resources, address) if scheduler == "ray" else Inline(resources, show)
-        with pool, _sigterm_interrupts():
+        pool: _Pool = on_ray(resources, out, address) if scheduler == "ray" else Inline(resources, out, show)
+        with interruptible(), pool:
             submit(pool)
             while pending or others():
                 show()
@@ -120,11 +123,13 @@ def run_trials(
 
 def _work(
     trial: Trial,
-    out: Path,
     suite: str,
     run_trial: Callable[..., Any] | None,
     threads: int,
+    out: Path,
     *,
+    where: str = "starting",
+    kept: Callable[[], None] = lambda: None,
     ranks: Any = None,
     error: Exception | None = None,
 ) -> str:
@@ -141,13 +146,13 @@ def _work(
             raise error
         if ranks is None or ranks.first:
             with suppress(OSError):  # a full disk shows in the trial
-                write_json(status.folder / "progress.json", {"phase": "starting", **zero, "updated": time.time()})
+                write_json(status.folder / "progress.json", {"phase": where, **zero, "updated": time.time()})
         if run_trial is None:
             import bench.trial
 
             run_trial = bench.trial.run_trial
         together = {} if ranks is None else {"ranks": ranks}
-        result = run_trial(trial, out, suite=suite, threads=threads, **together)
+        result = run_trial(trial, out, suite=suite, threads=threads, kept=kept, **together)
         return result.reason if isinstance(result, Failure) else ""
     except LeasedError:
         return ELSEWHERE
@@ -156,20 +161,3 @@ def _work(
             raise
         kind: Literal["machine", "method"] = "machine" if isinstance(cause, OSError | MemoryError) else "method"
         return fail(status, kind, f"{type(cause).__name__}: {cause}", traceback.format_exc()).reason
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does. Signals can be handled in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -30,14 +30,21 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.
 
 
 def run_trial(
-    trial: Trial, out: Path, *, suite: str, threads: int | None = None, ranks: Ranks = ALONE
+    trial: Trial,
+    out: Path,
+    *,
+    suite: str,
+    threads: int | None = None,
+    kept: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> Record | Failure:
     """Run one trial in this process and leave record.json, or failed-N.json, in `out/trials/<key>`.
 
     A finished trial's record is returned as it stands; a killed one goes on from its last finished epoch. A full disk
     may leave no room for failed-N.json: the Failure is returned all the same. Raises LeasedError where the trial
     runs in another process. `threads`: CPU threads (None = torch's choice); a resumed trial keeps those it began with.
-    `ranks`: the processes that run it together, each of which calls this; what fails in another than the first raises.
+    `kept`: called after each event and epoch that the journal has taken. `ranks`: the processes that run it together,
+    each of which calls this; what fails in another than the first raises.
     """
     folder = out / "trials" / trial.key
 
@@ -57,7 +64,7 @@ def run_trial(
             return record
         say(f"{trial.label} ({trial.key})")
         try:
-            found = _run(trial, out, folder, suite, threads, say, lease, ranks)
+            found = _run(trial, out, folder, suite, threads, say, lease, kept, ranks)
             ranks.broadcast(lambda: write_once(folder / "record.json", found))
         except LeasedError:
             raise
@@ -81,6 +88,7 @@ def _run(
     threads: int | None,
     say: Callable[[str], None],
     lease: Lease,
+    kept: Callable[[], None],
     ranks: Ranks,
 ) -> Record:
     started = datetime.now(UTC)
@@ -118,7 +126,7 @@ def _run(
         say=say,
         ranks=ranks,
     )
-    session.journal.guard = lease.check
+    session.journal.guard, session.journal.kept = lease.check, kept
     method.check(model, session.groups(model))
     if method.prunes:
         channels.check(model, example)  # a network that cannot be cut is refused before any training

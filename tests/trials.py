@@ -27,7 +27,7 @@ def make(name: str, do: str = "ok", **more) -> Trial:
     )
 
 
-def fake_trial(trial: Trial, out: Path, *, suite: str, threads: int) -> None:
+def fake_trial(trial: Trial, out: Path, *, suite: str, threads: int, **_: object) -> None:
     """Stands in for bench.trial.run_trial; `do` says how it ends. Each try is a line in tries.txt."""
     folder, do = out / "trials" / trial.key, trial.method.params["do"]
     if do == "lease":
