@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser_pull.add_argument("project", metavar="ENTITY/PROJECT", help="of W&B")
     parser_pull.add_argument("--out", type=Path, help="run folder (default: runs/SUITE, or runs/PROJECT)")
     parser_pull.add_argument("--suite", help="its records only")
-    parser_pull.add_argument("--models", action="store_true", help="compact networks too")
+    parser_pull.add_argument("--models", action="store_true", help="all compact networks, not only the dense ones")
 
     parser_list = command(commands.list_names, "list")
     parser_list.add_argument("what", choices=["methods", "backbones", "datasets", "suites"])

@@ -36,10 +36,11 @@ def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None
     write_json(out / "methods.json", _descriptions())
 
 
-def add(out: Path, suite: str, source: str, trials: Iterable[Trial]) -> None:
-    """Add trials that ran elsewhere to the plan that is there, or begin one. Raises UserError where it is damaged."""
+def add(out: Path, suite: str, entity: str, project: str, trials: Iterable[Trial]) -> None:
+    """Add trials of a W&B project to the plan that is there, or begin one. Raises UserError where it is damaged."""
     path = out / "plan.json"
-    plan: dict[str, Any] = {"suite": suite, "smoke": False, "source": source, "sha256": "", "trials": []}
+    plan: dict[str, Any] = {"suite": suite, "smoke": False, "source": f"W&B {entity}/{project}", "sha256": ""}
+    plan |= {"tracking": {"project": project, "entity": entity}, "trials": []}
     if path.exists():
         try:
             plan = json.loads(path.read_bytes())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bench import wandb_run
+from bench import tracked, wandb_run
 from bench.errors import UserError
 from bench.lease import holder
 from bench.record import (
@@ -28,7 +28,8 @@ from bench.record import (
     write_failure,
     write_once,
 )
-from bench.spec import Trial
+from bench.spec import DENSE, Trial
+from bench.tracked import Mark
 from bench.wandb_run import FILES, line
 
 if TYPE_CHECKING:
@@ -70,18 +71,22 @@ def pull(
     models: bool = False,
     note: Callable[[str], None] = print,
 ) -> Pulled:
-    """Bring the records of ENTITY/PROJECT, its failed trials and, with `models`, the compact networks into `out`.
+    """Bring the records of ENTITY/PROJECT and its failed trials into `out`, and the dense networks they start from.
 
-    `suite`: only what belongs to it. `note` gets a line for everything that is refused. What is here already is not
-    downloaded again; a record that differs from the one here is a conflict, and the one here stays. Raises UserError
-    where W&B does not answer at all.
+    `models`: all compact networks too. `suite`: only what belongs to it. `note` gets a line for everything that is
+    refused. What is here already is not downloaded again; a record that differs from the one here is a conflict, and
+    the one here stays. Raises UserError where W&B does not answer at all.
     """
     if not re.fullmatch(r"[^/\s]+/[^/\s]+", project):
         raise UserError(f"'{project}' is no W&B project: give ENTITY/PROJECT")
     if why := wandb_run.refused():
         raise UserError(why)
     pulled, disputed = Pulled(), set[str]()
-    wanted = ["record", "failure", *(["model"] if models else [])]
+
+    def wanted(type: str, name: str) -> bool:
+        trial = pulled.trials.get(name.removeprefix("model-"))
+        return type != "model" or models or (trial is not None and trial.method.name == DENSE)
+
     try:
         for artifact in _artifacts(_types(project), wanted):
             told = artifact.metadata.get("suite")  # a record says itself what it belongs to
@@ -103,7 +108,11 @@ def pull(
     if pulled.trials:
         from bench import plan
 
-        plan.add(out, suite or project.partition("/")[2], f"W&B {project}", pulled.trials.values())
+        entity, _, name = project.partition("/")
+        plan.add(out, suite or name, entity, name, pulled.trials.values())
+        for folder in (out / "trials" / key for key in pulled.trials):
+            if tracked.outcome(folder) == "done":
+                tracked.write(folder, Mark(name, entity, "online", "done"))
     return pulled
 
 
@@ -117,12 +126,16 @@ def _types(project: str) -> dict[str, Any]:
         raise UserError(f"W&B shows no artifacts of {project} ({line(error)}): is the name right?") from error
 
 
-def _artifacts(types: dict[str, Any], wanted: list[str]) -> Iterator[Artifact]:
-    """All versions of all artifacts of the wanted types, of each the oldest first. Raises _StoppedError."""
+def _artifacts(types: dict[str, Any], wanted: Callable[[str, str], bool]) -> Iterator[Artifact]:
+    """All versions of all artifacts that are `wanted` (by type and name): records first, of each the oldest first.
+
+    Raises _StoppedError.
+    """
     try:
-        for type in (types[name] for name in wanted if name in types):
+        for type in (types[name] for name in FILES if name in types):
             for collection in type.collections():
-                yield from sorted(collection.artifacts(), key=lambda found: (len(found.version), found.version))
+                if wanted(type.name, collection.name):
+                    yield from sorted(collection.artifacts(), key=lambda found: (len(found.version), found.version))
     except Exception as error:
         raise _StoppedError(line(error)) from error
 

@@ -39,14 +39,21 @@ def digest(rows: Sequence[Mapping[str, Any]], page: Path | None) -> str:
 
 
 def covers(folder: Path, mark: Mark) -> bool:
-    """Whether W&B already has this. What is online, wherever, need not be written offline."""
+    """Whether W&B already has this: in that project, of that entity where one is named.
+
+    What is online, wherever, need not be written offline.
+    """
     found = _read(folder / NAME)
-    sent = found.get("mode") == "online" and found.get("outcome") == mark.outcome
-    return found == asdict(mark) or (mark.mode == "offline" and sent)
+    if found.get("outcome") != mark.outcome:
+        return False
+    if mark.mode == "offline" and found.get("mode") == "online":
+        return True
+    same = (found.get("project"), found.get("mode")) == (mark.project, mark.mode)
+    return same and mark.entity in (None, found.get("entity"))
 
 
 def write(folder: Path, mark: Mark) -> None:
-    """Note it, unless what is noted says more."""
+    """Note it, unless what is noted says as much, or more."""
     if not covers(folder, mark):
         write_json(folder / NAME, asdict(mark))
 
@@ -56,4 +63,4 @@ def _read(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return {"entity": None, **values} if isinstance(values, dict) else {}
+    return values if isinstance(values, dict) else {}

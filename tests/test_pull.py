@@ -196,13 +196,15 @@ def test_networks_come_when_asked_for_and_fit_their_record(project, capsys, tmp_
     other = make_record(make_trial("l1", seed=1))
     good, foreign = network("cifar_resnet20"), network("cifar_resnet56")
     elsewhere = FakeArtifact("a-model-of-somebody", "model", {"x.bin": b""})
-    found = [artifact(RECORD), artifact(DENSE), artifact(other), model(RECORD, good), elsewhere]
+    found = [artifact(RECORD), artifact(DENSE), artifact(other), model(RECORD, good), model(DENSE, good), elsewhere]
     project(*found)
-    assert pull(capsys)[:1] == (0,) and not list(Path("runs").rglob("model.safetensors"))
+    assert pull(capsys)[0] == 0
+    assert [path.parent.name for path in Path("runs").rglob("model.safetensors")] == [DENSE.key]  # others start from it
     code, told, errors = pull(capsys, "--models")
-    assert (code, errors) == (0, []) and "1 taken, 3 here already" in told
+    assert (code, errors) == (0, []) and "1 taken, 4 here already" in told
     assert Path(f"runs/p/trials/{RECORD.key}/model.safetensors").read_bytes() == good
-    assert "0 taken, 4 here already" in pull(capsys, "--models")[1] and found[3].downloads == 1
+    assert "0 taken, 5 here already" in pull(capsys, "--models")[1]
+    assert [each.downloads for each in found[3:5]] == [1, 1]
 
     project(
         *found[:3], model(RECORD, foreign), model(DENSE, b"\x80pickle"), model(make_record(make_trial("l1", 8)), good)
@@ -211,8 +213,10 @@ def test_networks_come_when_asked_for_and_fit_their_record(project, capsys, tmp_
     assert code == 1 and "0 taken, 3 here already, 3 refused" in told
     assert "it is a cifar_resnet56, its record's network a cifar_resnet20" in errors[0]
     assert "it cannot be read as safetensors" in errors[1] and "its record is not here" in errors[2]
-    project(artifact(RECORD), model(RECORD, good), FakeArtifact(f"model-{RECORD.key}", "model", {}, version="v1"))
-    assert "it holds other files" in pull(capsys, "--models")[2][0]
+    own = Path(f"runs/p/trials/{RECORD.key}/model.safetensors")
+    own.write_bytes(good)
+    project(artifact(RECORD), model(RECORD, network("cifar_resnet20")))  # fresh weights
+    assert "in conflict with" in pull(capsys, "--models")[2][0] and own.read_bytes() == good
 
 
 @pytest.mark.parametrize("where", ["listing", "download"])

@@ -180,3 +180,7 @@ def test_there_and_back_on_another_machine(server, runs, monkeypatch, tmp_path, 
     assert cli.main(["pull", "team/p"]) == 0
     assert "0 taken, 3 here already, 0 refused" in capsys.readouterr().out
     assert "FetchArtifactManifest" not in server.operations[asked:]
+    begun = {key: len(run.starts) for key, run in server.runs.items()}
+    assert cli.main(["sync", "p"]) == 0  # it goes back where it came from
+    assert "2 sent, 2 there already, 0 failed" in capsys.readouterr().out  # the failure, and a report of its own
+    assert {key for key, run in server.runs.items() if len(run.starts) > begun.get(key, 0)} == {FAILED.key, "report-p"}

@@ -1,7 +1,7 @@
 """Stands in for `wandb.Api` at its boundary: the calls of wandb 0.31 that bench/pull.py makes, and no others.
 
     Api().artifact_types(project=) -> ArtifactType: .name, .collections()
-    ArtifactCollection: .artifacts()
+    ArtifactCollection: .name, .artifacts()
     Artifact: .name, .type, .version, .digest, .metadata, .size, .manifest.entries, .get_entry(name)
     ArtifactManifestEntry: .ref, .download(root=, skip_cache=)
 
@@ -76,6 +76,7 @@ class FakeArtifact:
 class FakeCollection:
     """All versions of one artifact, the newest first. `fails` is raised when they are asked for."""
 
+    name: str
     versions: list[FakeArtifact]
     fails: Exception | None = None
 
@@ -105,7 +106,9 @@ class FakeApi:
         self.own = project
         self.collections: dict[tuple[str, str], FakeCollection] = {}
         for artifact in artifacts:
-            found = self.collections.setdefault((artifact.type, artifact.collection), FakeCollection([]))
+            found = self.collections.setdefault(
+                (artifact.type, artifact.collection), FakeCollection(artifact.collection, [])
+            )
             found.versions.append(artifact)
 
     def artifact_types(self, project: str | None = None, start: str | None = None) -> list[FakeType]:
