@@ -122,6 +122,11 @@ def train_epoch(
     )
 
 
+def evaluation_batch(image_size: int) -> int:
+    """Images of so many pixels a side that are evaluated at a time: 500 small ones, 99 of 224."""
+    return max(1, min(500, 5_000_000 // image_size**2))
+
+
 class Accuracy(NamedTuple):
     """Correct / all in percent. `present_top1`: where only the classes that the data hold compete; None if all do."""
 

@@ -59,6 +59,8 @@ class OnRay:
             env |= {name: value for name, value in os.environ.items() if name.startswith("PRUNEBENCH_")}
         if not self.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ""
+        elif self.gpus < 1:
+            env["PRUNEBENCH_GPU_SHARE"] = f"{self.gpus:g}"  # see bench.machine.device
         options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}
         self.task = ray.remote(max_calls=1, max_retries=0, **options)(lambda work: work())
         return self

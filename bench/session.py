@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import budget as budgets
-from bench import channels, checkpoint, cost, loop
+from bench import channels, checkpoint, cost, loop, machine
 from bench.data import Data
 from bench.heartbeat import Heartbeat
 from bench.method import Budget, Cost, Group, Keep, MethodError
@@ -58,7 +58,7 @@ class Session:
         self.cut_top1: float | None = None
         self.settings = self.journal.settings(wanted)
         torch.set_num_threads(self.settings["threads"])
-        torch.set_flush_denormal(True)
+        machine.prepare()
         self._folder, self._limited = folder, limited
         self._compiled, self._test_each_epoch = compiled, test_each_epoch
         self._epochs = 0.0
@@ -203,7 +203,8 @@ class Session:
     def _accuracy(
         self, model: nn.Module, images: Callable[..., Iterator[Any]], present: Tensor | None = None
     ) -> loop.Accuracy:
-        return loop.accuracy(model, images(500, **self.ranks.shard), present, self.ranks)
+        batch = loop.evaluation_batch(self.data.image_size)
+        return loop.accuracy(model, images(batch, **self.ranks.shard), present, self.ranks)
 
     def _once(self, kind: str, compute: Callable[[], float]) -> float:
         event = self.journal.next(kind)

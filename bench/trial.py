@@ -93,7 +93,7 @@ def _run(
 ) -> Record:
     started = datetime.now(UTC)
     method = registry.build(trial.method)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     threads = threads or torch.get_num_threads()
     # Where a GPU computes, the cores decode images; where they compute themselves, one process decodes beside them.
     decoders = threads if device.type == "cuda" else int(threads > 1)

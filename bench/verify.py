@@ -131,7 +131,9 @@ def _accuracy(record: Record, network: Path, root: str | None) -> Iterator[Check
     yield _check(abs(spent - record.spent.macs) <= 1e-6 * spent, text, f"history and data give {spent:.4g}")
     torch.set_flush_denormal(True)
     model = load_compact(network).to(device).to(memory_format=torch.channels_last)
-    top1, top5, tested, present_top1 = loop.accuracy(model, loaded.test(500), getattr(loaded, "present", None))
+    top1, top5, tested, present_top1 = loop.accuracy(
+        model, loaded.test(loop.evaluation_batch(loaded.image_size)), getattr(loaded, "present", None)
+    )
     here = machine.describe({"threads": torch.get_num_threads(), "precision": "fp32"}, device)
     on_cpu = here.device == record.machine.device == "cpu"
     alike = here.cpu == record.machine.cpu if on_cpu else here.device == record.machine.device

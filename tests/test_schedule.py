@@ -167,7 +167,9 @@ def test_four_trials_share_a_gpu_and_one_that_runs_out_of_memory_hurts_no_other(
     summary = run(trials, tmp_path, scheduler="ray", resources=Resources(cpus=0.5, gpus=0.25))
     assert len(summary.done) == 4
     assert sorted(tries(tmp_path)) == ["b", "c", "d", "greedy", "greedy"]  # it alone is tried again
-    assert {path.read_text() for path in tmp_path.glob("*.gpu")} == {"0"} and len(list(tmp_path.glob("*.gpu"))) == 4
+    assert {path.read_text() for path in tmp_path.glob("*.gpu")} == {"0 0.25"} and len(
+        list(tmp_path.glob("*.gpu"))
+    ) == 4
     (failure,) = read_failures(tmp_path / "trials" / trials[0].key)
     assert failure.kind == "machine" and "out of memory" in failure.reason
 
@@ -198,7 +200,7 @@ def start(out: Path, scheduler: str = "ray") -> subprocess.Popen[str]:
 def worker_of(name: str, out: Path) -> int:
     """Process id of the last try of a trial, once there is one and the quick trial is done."""
     quick = out / "trials" / make("quick").key / "record.json"
-    for _ in range(300):
+    for _ in range(1200):
         if (out / "tries.txt").exists() and quick.exists():
             lines = [line.split() for line in (out / "tries.txt").read_text().splitlines()]
             if pids := [int(line[1]) for line in lines if line[0] == name and line[1] != "gone"]:

@@ -56,7 +56,8 @@ def fake_trial(trial: Trial, out: Path, *, suite: str, threads: int, **_: object
     if do == "interrupt":
         raise KeyboardInterrupt
     if do == "four":  # goes on when four trials run at once, and says on which GPU it is
-        (out / f"{trial.method.name}.gpu").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        told = [os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "PRUNEBENCH_GPU_SHARE")]
+        (out / f"{trial.method.name}.gpu").write_text(" ".join(told))
         deadline = time.monotonic() + 60
         while len(list(out.glob("*.gpu"))) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
