@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (something failed), 2 (refused) or 130 (interrupted)."""
     arguments = _parser().parse_args(argv)
     try:
-        with interruptible():
+        with interruptible(ends=True):
             return int(arguments.run(arguments) or 0)
     except UserError as error:
         print(f"prunebench: {error}", file=sys.stderr)

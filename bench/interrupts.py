@@ -12,23 +12,33 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """The first of SIGNALS raises KeyboardInterrupt; those after it are ignored, for the way out must not be cut short.
+def interruptible(*, ends: bool = False) -> Iterator[None]:
+    """The first of SIGNALS raises KeyboardInterrupt; those after it are ignored, lest they cut the way out short.
 
-    Signals can be handled in the main thread only; elsewhere nothing changes.
+    `ends`: the program does, so they stay ignored to its last breath. Signals can be handled in the main thread only;
+    elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def interrupt(*_: object) -> None:
-        for one in SIGNALS:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {one: signal.signal(one, interrupt) for one in SIGNALS}
+    before = {one: signal.signal(one, _interrupt) for one in SIGNALS}
     try:
         yield
     finally:
         for one, handler in before.items():
+            interrupted = signal.getsignal(one) is _ignore
+            if interrupted and ends:
+                handler = signal.SIG_IGN  # a function would be taken back before the program's last breath
+            elif interrupted and handler is _interrupt:
+                handler = _ignore
             signal.signal(one, handler)
+
+
+def _interrupt(*_: object) -> None:
+    for one in SIGNALS:
+        signal.signal(one, _ignore)  # where two came at once, SIG_IGN would make Python complain about the second
+    raise KeyboardInterrupt
+
+
+def _ignore(*_: object) -> None:
+    pass

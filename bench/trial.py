@@ -269,9 +269,9 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
 
 
 def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:
-    """A full disk, a lost file system or exhausted memory is the machine's failure; all else is the method's."""
+    """A full disk, a lost file system, exhausted memory or missing data: the machine's failure; else the method's."""
     disk = isinstance(error, OSError) and error.errno in DISK
-    machines = disk or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    machines = disk or isinstance(error, MemoryError | torch.OutOfMemoryError | data.DataError)
     expected = isinstance(error, UserError)
     if isinstance(error, OSError) and disk:
         reason = f"{error.strerror}: {error.filename or folder}"

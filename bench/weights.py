@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from bench import backbones
 from bench.compact import load_compact
+from bench.data import DataError
 from bench.method import MethodError
 from bench.spec import Trial, WeightsSpec
 
@@ -68,9 +70,11 @@ def load_weights(model: nn.Module, spec: WeightsSpec) -> None:
     """Load a state_dict file strictly, after renaming its keys.
 
     Raises MethodError, in one line, where the file is another one than the suite was read with, is no plain
-    state_dict, or does not fit the backbone.
+    state_dict, or does not fit the backbone; DataError where this machine does not have it.
     """
     path = spec.path
+    if not path.exists():
+        raise DataError(f"{path} is not on this machine, {socket.gethostname()}")
     if spec.sha256 and file_digest(path) != spec.sha256:
         raise MethodError(f"{path} has changed since the suite was read: its SHA-256 is another")
     state = _read(path)
