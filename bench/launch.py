@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic_core import to_jsonable_python
 
 from bench import preflight, registry, suite
 from bench.board import Status, Summary
 from bench.errors import UserError
+from bench.method import Method
 from bench.part import WHOLE, Part
 from bench.record import write_json
 from bench.schedule import run_trials
@@ -125,10 +128,19 @@ def _descriptions() -> dict[str, Any]:
             "summary": cls.summary,
             "start": cls.start,
             "control": cls.control or name == DENSE,
+            "prunes": cls.prunes,
+            "defaults": _defaults(cls),
             "paper": vars(cls.paper) if cls.paper else None,
         }
         for name, cls in registry.methods().items()
     }
+
+
+def _defaults(method: type[Method]) -> dict[str, Any]:
+    """Hyper-parameters that have a default, as a record would hold them."""
+    fields = dataclasses.fields(method)
+    given = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    return dict(to_jsonable_python(given, fallback=repr))
 
 
 def _measure(trial: Trial) -> tuple[int, float, float]:
