@@ -1,4 +1,4 @@
-"""What a reader must know of a board's rows: what is not there, settings that are not a method's own, mixed machines."""
+"""What a reader must know of a board's rows: what is missing, settings that are not a method's own, mixed machines."""
 
 from __future__ import annotations
 

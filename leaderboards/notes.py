@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
-from leaderboards.row import OFF_TARGET, Row
+from leaderboards.row import OFF_TARGET
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
 ONE_CHECKPOINT = "one dense checkpoint for all seeds: the spread is that of the training after it"
