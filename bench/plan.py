@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from bench import registry
 from bench.errors import UserError
+from bench.method import Method
 from bench.record import write_json
 from bench.spec import DENSE, Trial
 
@@ -74,7 +78,16 @@ def _descriptions() -> dict[str, Any]:
             "summary": cls.summary,
             "start": cls.start,
             "control": cls.control or name == DENSE,
+            "prunes": cls.prunes,
+            "defaults": _defaults(cls),
             "paper": vars(cls.paper) if cls.paper else None,
         }
         for name, cls in registry.methods().items()
     }
+
+
+def _defaults(method: type[Method]) -> dict[str, Any]:
+    """Hyper-parameters that have a default, as a record would hold them."""
+    fields = dataclasses.fields(method)
+    given = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    return dict(to_jsonable_python(given, fallback=repr))

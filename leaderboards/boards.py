@@ -30,6 +30,8 @@ class Board:
     suites: list[str] = field(default_factory=list)
     clock: Clock | None = None
     """Where the speeds of the rows were measured."""
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the runs said of their methods."""
 
     @property
     def smoke(self) -> bool:
@@ -77,7 +79,7 @@ def boards(results: Results) -> list[Board]:
         scratch = groups[scope].pop("", [])
         found += [groups[scope][recipe] + scratch for recipe in sorted(groups[scope])] or [scratch]
     groups_with_dense = _with_dense(found, [item for item in items if item.is_dense])
-    return [_board(group, by_key, results.problems) for group in groups_with_dense]
+    return [_board(group, by_key, results) for group in groups_with_dense]
 
 
 def _with_dense(found: list[list[_Item]], dense: list[_Item]) -> list[list[_Item]]:
@@ -98,7 +100,7 @@ def _with_dense(found: list[list[_Item]], dense: list[_Item]) -> list[list[_Item
     return found + [alone[scope] for scope in sorted(alone)]
 
 
-def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) -> Board:
+def _board(items: list[_Item], by_key: dict[str, _Item], results: Results) -> Board:
     grouped: dict[str, list[_Item]] = defaultdict(list)
     details: dict[str, dict[str, Any]] = {}
     for item in items:
@@ -106,7 +108,13 @@ def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) ->
         identity = json.dumps(detail)
         details[identity] = detail
         grouped[identity].append(item)
-    rows = [make_row(details[name], (item.result for item in group), problems) for name, group in grouped.items()]
+    rows = []
+    for name, group in grouped.items():
+        about = results.methods.get(details[name]["method"], {})
+        row = make_row(details[name], (i.result for i in group), results.problems, bool(about.get("prunes", True)))
+        if not row.entries and not row.is_dense:
+            row.starts_from = str(about.get("start", ""))
+        rows.append(row)
     label(rows)
     mark_and_rank(rows)
     rows.sort(key=order)
@@ -115,7 +123,7 @@ def _board(items: list[_Item], by_key: dict[str, _Item], problems: list[str]) ->
     for row in rows:
         row.printed = own_figure(row, printed)
     suites = sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
-    return Board(trial, rows, printed, suites, add_speed(rows))
+    return Board(trial, rows, printed, suites, add_speed(rows), results.methods)
 
 
 def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:

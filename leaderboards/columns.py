@@ -58,8 +58,8 @@ def _top1(row: Row) -> str:
 
 
 def _seeds(row: Row) -> str:
-    notes = [f"{row.failed} failed"] * bool(row.failed) + [f"{row.missing} missing"] * bool(row.missing)
-    return f"{row.n} ({', '.join(notes)})" if notes else str(row.n)
+    failed = f" ({row.failed} failed)" if row.failed else ""
+    return f"{row.n} of {row.n + len(row.unfinished)}{failed}" if row.unfinished else str(row.n)
 
 
 def _seeds_briefly(row: Row) -> str:
@@ -128,14 +128,6 @@ def _signed(value: float | None) -> str:
     return "" if value is None else number(value, sign=True)
 
 
-def _kept(row: Row) -> float | None:
-    if row.is_dense:
-        return 100.0
-    if row.keep_macs is not None:
-        return 100 * row.keep_macs
-    return 100 - row.macs_cut.mean if row.macs_cut else None
-
-
 def _mean(name: str) -> Callable[[Row], float | None]:
     def value(row: Row) -> float | None:
         stat: Stat | None = getattr(row, name)
@@ -149,7 +141,7 @@ TOP1 = Column("top1", "Top-1 (%)", _top1, _mean("top1"))
 RANK = Column("rank", "Rank", lambda r: str(r.rank or ""), lambda r: r.rank)
 LONG = [
     METHOD,
-    Column("keep", "MACs kept", lambda r: r.point, _kept),
+    Column("keep", "MACs kept", lambda r: r.point, lambda r: r.kept),
     TOP1,
     Column("seeds", "n", _seeds, lambda r: r.n),
     Column("change", "Δ dense", lambda r: spread(r.change, sign=True), _mean("change")),
@@ -171,10 +163,11 @@ LONG = [
     ),
     Column("epochs", "Epochs", lambda r: _count(r.epochs), _mean("epochs")),
     Column("epochs_in_all", "Epochs in all", _epochs_in_all, _mean("epochs_in_all")),
+    Column("best_top1", "Best test epoch (%)", lambda r: spread(r.best_top1), _mean("best_top1")),
     Column("printed", "Printed (%)", _printed, lambda r: r.printed.top1 if r.printed else None),
     Column(
         "less_printed",
-        "Ours − printed",
+        "Last epoch − printed",
         lambda r: _signed(_less_printed(r.top1, r)),
         lambda r: _less_printed(r.top1, r),
     ),
@@ -187,7 +180,6 @@ LONG = [
     Column("present_top1", "Top-1 of classes here (%)", lambda r: spread(r.present_top1), _mean("present_top1")),
     Column("top5", "Top-5 (%)", lambda r: spread(r.top5), _mean("top5")),
     Column("cut_top1", "After the cut (%)", lambda r: spread(r.cut_top1), _mean("cut_top1")),
-    Column("best_top1", "Best test epoch (%)", lambda r: spread(r.best_top1), _mean("best_top1")),
     Column(
         "fvcore_total",
         "fvcore total (M)",
@@ -227,5 +219,6 @@ _COMPACT = {"method", "keep", "top1", "seeds", "change", "rank", "macs", "params
 FORMS = {
     "compact": _COMPACT,
     "usual": _COMPACT
-    | {"present_top1", "speedup", "batch_speedup", "starts_from", "epochs", "epochs_in_all", "printed", "less_printed"},
+    | {"speedup", "batch_speedup", "starts_from", "epochs", "epochs_in_all", "printed", "less_printed"}
+    | {"best_top1", "best_less_printed", "present_top1"},
 }

@@ -11,7 +11,8 @@ from leaderboards.notes import notes, title
 from leaderboards.row import Row
 
 HEAD = r"""% Needs \usepackage{booktabs}. Made from records by `prunebench report`: do not edit.
-% BibTeX entries of the methods shown are in methods.bib.
+% BibTeX entries of the methods shown are in methods.bib. Behind each row stand the keys of its records:
+% `prunebench show KEY` tells where they come from.
 """
 
 ROWS = 40
@@ -59,23 +60,26 @@ def bibtex(boards: Iterable[Board], methods: dict[str, dict[str, object]]) -> st
 
 
 def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, with_notes: bool) -> str:
-    floats = list(_floats(board.rows))
+    # What has not run is seen once, not again in every further table.
+    floats = list(_floats([row for row in board.rows if with_notes or row.entries]))
     below = [escape_latex(_sentence(note)) for note in notes(board)] if with_notes else []
+    wide = environment == "table*"
     made = []
     for i, rows in enumerate(floats):
         last = i == len(floats) - 1
         counted = f"{caption} ({i + 1} of {len(floats)})" if len(floats) > 1 else caption
         made += [
             rf"\begin{{{environment}}}",
-            rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{2.5 if environment == 'table*' else 1}pt}}",
+            rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{2.5 if wide else 1}pt}}",
+            r"\renewcommand{\arraystretch}{1.08}",
             rf"\caption{{{escape_latex(_sentence(counted))}}}",
-            rf"\begin{{tabular}}{{@{{}}{''.join('r' if column.numeric else 'l' for column in chosen)}@{{}}}}",
+            rf"\begin{{tabular*}}{{\linewidth}}{{@{{}}{_alignment(chosen)}@{{}}}}",
             r"\toprule",
-            " & ".join(_stacked(_broken(column.header, 6), "b", column) for column in chosen) + r" \\",
+            " & ".join(_stacked(_words(column.header, 10 if wide else 6), "b", column) for column in chosen) + r" \\",
             r"\midrule",
-            *_lines(rows, chosen),
+            *_lines(rows, chosen, with_notes),
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular*}",
             *([r"\par\smallskip\raggedright", *below] if last and below else []),
             rf"\end{{{environment}}}",
             "",
@@ -99,7 +103,12 @@ def _floats(rows: Sequence[Row]) -> Iterator[list[Row]]:
     yield gathered
 
 
-def _lines(rows: Sequence[Row], chosen: Sequence[Column]) -> Iterator[str]:
+def _alignment(chosen: Sequence[Column]) -> str:
+    first, *others = ["r" if column.numeric else "l" for column in chosen]
+    return rf"{first}@{{\extracolsep{{\fill}}}}{''.join(others)}"
+
+
+def _lines(rows: Sequence[Row], chosen: Sequence[Column], with_keys: bool) -> Iterator[str]:
     previous = None
     for row in rows:
         if previous is not None and previous != row.point:
@@ -108,7 +117,8 @@ def _lines(rows: Sequence[Row], chosen: Sequence[Column]) -> Iterator[str]:
             kept = f"{row.point} of the MACs kept" if row.point.endswith("%") else f"{row.point} MACs"
             yield rf"\multicolumn{{{len(chosen)}}}{{@{{}}l@{{}}}}{{\emph{{{escape_latex(kept)}}}}} \\"
         previous = row.point
-        yield " & ".join(_cell(column, row) for column in chosen) + r" \\"
+        keys = " ".join(["", "%", *(entry.record.key for entry in row.entries)]) if with_keys and row.entries else ""
+        yield " & ".join(_cell(column, row) for column in chosen) + r" \\" + keys
 
 
 def _cell(column: Column, row: Row) -> str:
@@ -120,16 +130,20 @@ def _cell(column: Column, row: Row) -> str:
     return escape_latex(text)
 
 
-def _broken(text: str, width: int) -> list[str]:
-    """Lines of at most `width` characters: a long name must not push the figures off the page."""
+def _words(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters, or of one longer word."""
     lines = [""]
-    for word in name_glyphs(text).split(" "):
+    for word in text.split(" "):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
-        while len(lines[-1]) > width:
-            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
     return lines
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Lines of at most `width` characters: a long name must not push the figures off the page."""
+    lines = _words(name_glyphs(text), width)
+    return [line[i : i + width] for line in lines for i in range(0, len(line) or 1, width)]
 
 
 def _stacked(lines: list[str], place: str, column: Column) -> str:

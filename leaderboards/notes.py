@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
-from leaderboards.row import OFF_TARGET, Row
+from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
+from leaderboards.row import OFF_TARGET
 from leaderboards.stats import ALPHA, MIN_SEEDS
+
+ONE_CHECKPOINT = "one dense checkpoint for all seeds: the spread is that of the training after it"
+"""What records say of given weights; the board says it in its own words."""
 
 
 def title(board: Board) -> str:
@@ -26,23 +30,27 @@ def notes(board: Board, best: str = "in bold", second: str = "underlined") -> li
     """What a reader must know to read the table, one sentence or two each; how the best two are marked."""
     trial, records = board.trial, [entry.record for entry in board.entries]
     lines = ["Smoke run: it shows that everything works, not what a method is worth."] if board.smoke else []
+    lines += incomplete(board)
     lines.append(f"Dense network: {_dense_source(trial)}")
     lines += _recipes(board)
+    lines += settings(board)
     sizes = " or ".join(f"{n:,}" for n in sorted({record.result.test_images for record in records}))
     if records:
         lines.append(
-            f"Top-1 on {sizes} test images at the last epoch, evaluated in fp32. Mean ± sample standard deviation "
-            "over n seeds; change against the dense network of the same seed."
+            f"Top-1 on {sizes} test images at the last epoch, evaluated in fp32. Mean ± sample standard deviation over "
+            f"n seeds{'; change against the dense network of the same seed' if trial.dense else ''}."
         )
     if any(row.present_top1 for row in board.rows):
         lines.append(
             f"Top-1 and top-5 are among all classes of {trial.dataset.classes}; top-1 of classes here lets only those "
             "compete that the test images have."
         )
+    if 0 < max(row.n for row in board.rows) < MIN_SEEDS:
+        lines.append(f"No row has {MIN_SEEDS} seeds yet: which of two rows is the better one cannot be told.")
     if trial.dense and trial.dense.recipe is None:
         lines.append(
-            "One file of dense weights for all seeds: ± is the noise of fine-tuning alone "
-            "for methods that start from the dense network; what the file cost to train is not known."
+            "One dense checkpoint for all seeds: ± is the noise of fine-tuning that one checkpoint, for methods that "
+            "start from it, and says nothing of others; what it cost to train is not known."
         )
     lines.append(
         "Rank: 1 + the number of rows that are significantly better at the same MACs kept (two-sided paired t-test "
@@ -59,13 +67,15 @@ def notes(board: Board, best: str = "in bold", second: str = "underlined") -> li
             "Printed: the authors' own figure at the nearest share of MACs cut, as reported, in their convention "
             "(often the best test epoch, another counter of MACs, a longer schedule); it never ranks."
         )
+    if any(row.best_top1 for row in board.rows):
+        lines.append(
+            "Best test epoch: the highest test top-1 of any epoch, recorded because papers print it. It was chosen on "
+            "the test set, so it compares with printed figures only and never ranks; top-1 is the last epoch's."
+        )
     if any(row.off_target for row in board.rows):
         lines.append(f"† More than {OFF_TARGET:g} percentage point of dense MACs off the target in some seed.")
-    lines += _mixtures(board)
-    lines += [line for row in board.rows for line in _unfinished(row)]
-    for note in sorted({note for record in records for note in record.notes}):
-        rows = sum(any(note in e.record.notes for e in row.entries) for row in board.rows)
-        lines.append(note if rows == len(board.rows) else f"{note} ({rows} of {len(board.rows)} rows)")
+    lines += mixtures(board)
+    lines += told_by_runs(board, known=[ONE_CHECKPOINT])
     lines.append(f"Protocol version {trial.protocol}.")
     return lines
 
@@ -86,36 +96,28 @@ def _speed(board: Board) -> list[str]:
 
 def _recipes(board: Board) -> list[str]:
     if board.trial.track == "paper":
-        return ["Paper track: each method trains with the schedule of its own paper."]
-    lines = ["Matched track: all methods share the dense network, the data and a total of training epochs."]
+        schedules: dict[str, dict[str, None]] = {}
+        for row in board.rows:
+            for trial in row.trials if not row.is_dense else ():
+                schedules.setdefault(_recipe(trial.recipe), {})[row.label] = None
+        own = [f"{', '.join(labels)}: {recipe}." for recipe, labels in schedules.items()]
+        return ["Paper track: each method trains with the schedule of its own paper.", *own]
+    epochs = _epochs(board.trial.recipe.epochs)
+    lines = [
+        "Matched track: all methods share the dense network, the data and a total of "
+        f"{epochs} of training after the dense network, whatever a method does with them."
+    ]
+    starts = {row.starts_from for row in board.rows if not row.is_dense}
     for start, what in (("pretrained", "From the dense network"), ("scratch", "From scratch")):
-        recipes = {
-            _recipe(e.record.trial.recipe)
-            for row in board.rows
-            for e in row.entries
-            if not row.is_dense and e.record.starts_from == start
-        }
-        lines += [f"{what}: {recipe}." for recipe in sorted(recipes)]
-    return lines
-
-
-def _unfinished(row: Row) -> list[str]:
-    who = row.label if row.is_dense else f"{row.label} at {row.point}"
-    seeds: dict[tuple[str, str], list[str]] = {}
-    for u in row.unfinished:
-        seeds.setdefault((u.state, u.reason), []).append(str(u.trial.seed))
-    return [f"{who}, seed {', '.join(which)}: {state} ({reason})" for (state, reason), which in seeds.items()]
-
-
-def _mixtures(board: Board) -> list[str]:
-    machines = [entry.record.machine for entry in board.entries]
-    lines = []
-    for what, values in (
-        ("Training precision", {m.precision for m in machines}),
-        ("Device", {m.device if m.device != "cpu" else m.cpu for m in machines}),
-    ):
-        if len(values) > 1:
-            lines.append(f"{what} differs between the runs: {', '.join(sorted(values))}.")
+        rows = [row for row in board.rows if row.starts_from == start and not row.is_dense]
+        lines += [f"{what}: {recipe}." for recipe in sorted({_recipe(t.recipe) for row in rows for t in row.trials})]
+        if start == "scratch" and len(starts) > 1:
+            names = " and ".join(dict.fromkeys(row.label for row in rows))
+            lines.append(
+                f"For {names}, {epochs} are all the training that the network ever gets, where the others start from "
+                "one that is trained already: these rows show what so short a training gives, not what the methods "
+                "reach with a schedule of their own."
+            )
     return lines
 
 
@@ -133,6 +135,10 @@ def _dense_source(trial: Trial) -> str:
 def _recipe(recipe: Recipe) -> str:
     schedule = f"steps at {', '.join(map(str, recipe.milestones))}" if recipe.milestones else recipe.schedule
     return (
-        f"{recipe.epochs} epochs, learning rate {recipe.lr:g} ({schedule}), "
+        f"{_epochs(recipe.epochs)}, learning rate {recipe.lr:g} ({schedule}), "
         f"batch {recipe.batch_size}, weight decay {recipe.weight_decay:g}"
     )
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch{'' if n == 1 else 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.spec import DENSE
+from bench.spec import DENSE, Trial
 from leaderboards.escape import plain
 from leaderboards.results import Entry, Unfinished
 from leaderboards.stats import Stat, ranks, stat
@@ -60,6 +60,8 @@ class Row:
     is_dense: bool
     starts_from: str = ""
     keep_macs: float | None = None
+    prunes: bool = True
+    """False for a control that leaves the network whole."""
     point: str = ""
     """The operating point, such as `50 %`; rows are ranked among those that share it."""
     top1: Stat | None = None
@@ -102,8 +104,24 @@ class Row:
     def n(self) -> int:
         return len(self.entries)
 
+    @property
+    def trials(self) -> list[Trial]:
+        """Of all seeds, run or not."""
+        return [entry.record.trial for entry in self.entries] + [u.trial for u in self.unfinished]
 
-def make_row(detail: dict[str, Any], items: Iterable[Entry | Unfinished], problems: list[str]) -> Row:
+    @property
+    def kept(self) -> float | None:
+        """Percent of the dense MACs that are kept, or are to be; None where that is not known."""
+        if self.is_dense or not self.prunes:
+            return 100.0
+        if self.keep_macs is not None:
+            return 100 * self.keep_macs
+        return 100 - self.macs_cut.mean if self.macs_cut else None
+
+
+def make_row(
+    detail: dict[str, Any], items: Iterable[Entry | Unfinished], problems: list[str], prunes: bool = True
+) -> Row:
     """The figures of one row. Names in `problems` two records that would be the same seed of it."""
     items = list(items)
     by_seed: dict[int, Entry] = {}
@@ -118,7 +136,7 @@ def make_row(detail: dict[str, Any], items: Iterable[Entry | Unfinished], proble
     unfinished = sorted((i for i in items if isinstance(i, Unfinished)), key=lambda u: u.trial.seed)
     unfinished = [u for u in unfinished if u.trial.seed not in by_seed]
     row = Row(detail["method"], detail["method"], detail, entries, unfinished, detail["method"] == DENSE)
-    row.keep_macs = detail["keep_macs"]
+    row.keep_macs, row.prunes = detail["keep_macs"], prunes
     records = [entry.record for entry in entries]
     dense = [record.result if row.is_dense else record.dense for record in records]
     before = [r.spent_dense if r.starts_from == "pretrained" and not row.is_dense else None for r in records]
@@ -161,7 +179,9 @@ def _point(row: Row) -> str:
         return f"{100 * row.keep_macs:g} %"
     if row.macs_cut is not None:
         return f"{100 - row.macs_cut.mean:.0f} %"
-    return f"{row.macs.mean / 1e6:.1f} M" if row.macs else "own widths"
+    if row.macs:
+        return f"{row.macs.mean / 1e6:.1f} M"
+    return "own widths" if row.prunes else "100 %"
 
 
 def label(rows: list[Row]) -> None:
@@ -180,14 +200,15 @@ def label(rows: list[Row]) -> None:
             of = [f"of={twin['method'] if isinstance(twin, dict) else twin}"] if twin else []
             hidden = "params.of" if twin else ""
             shown = of + [
-                f"{n.removeprefix('params.')}={_value(row.detail[n])}"
+                f"{n.removeprefix('params.')}={as_text(row.detail[n])}"
                 for n in varying
                 if n in row.detail and n != hidden
             ]
             row.label = plain(f"{row.method} ({', '.join(shown)})" if shown else row.method)
 
 
-def _value(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A hyper-parameter as people write it."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)
@@ -212,5 +233,5 @@ def mark_and_rank(rows: list[Row]) -> None:
 
 def order(row: Row) -> tuple[Any, ...]:
     """Sorts rows: the dense network first, then by operating point and top-1."""
-    kept = 100 * row.keep_macs if row.keep_macs is not None else 100 - row.macs_cut.mean if row.macs_cut else -1.0
+    kept = -1.0 if row.kept is None else row.kept
     return (not row.is_dense, -round(kept), row.point, row.top1 is None, -row.top1.mean if row.top1 else 0.0, row.label)

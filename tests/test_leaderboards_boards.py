@@ -122,11 +122,19 @@ def test_failed_and_missing_trials_are_visible(tmp_path: Path) -> None:
     save_failure(tmp_path, make_trial("random"), "out of memory")
     save_plan(tmp_path, *trials)
     board = only(built(tmp_path, make_record(trials[0])))
-    assert cell(row(board, "l1"), "seeds") == "1 (1 failed, 1 missing)"
-    assert cell(row(board, "random"), "top1") == "failed" and cell(row(board, "random"), "seeds") == "0 (1 failed)"
-    text = "\n".join(notes(board))
-    assert "l1 at 50 %, seed 1: failed (the loss is NaN)" in text
-    assert "l1 at 50 %, seed 2: missing" in text
+    assert cell(row(board, "l1"), "seeds") == "1 of 3 (1 failed)"
+    assert cell(row(board, "random"), "top1") == "failed" and cell(row(board, "random"), "seeds") == "0 of 1 (1 failed)"
+
+
+def test_a_control_that_cuts_nothing_stands_at_the_whole_network_before_it_has_run(tmp_path: Path) -> None:
+    trials = [make_trial("finetune", keep=None), make_trial(), make_trial("rates", keep=None)]
+    save_plan(tmp_path, *trials)
+    (tmp_path / "methods.json").write_text(
+        '{"finetune": {"prunes": false, "start": "pretrained"}, "l1": {}, "rates": {"prunes": true}}'
+    )
+    rows = only(built(tmp_path)).rows
+    assert [(r.label, r.point) for r in rows] == [("finetune", "100 %"), ("l1", "50 %"), ("rates", "own widths")]
+    assert [r.starts_from for r in rows] == ["pretrained", "", ""] and cell(rows[0], "seeds") == "0 of 1"
 
 
 def test_far_off_the_target_is_marked(tmp_path: Path) -> None:
@@ -143,7 +151,7 @@ def test_given_weights_are_stated_and_their_cost_is_not_guessed(tmp_path: Path) 
     moved = make_record(make_trial(seed=1, dense=DenseSpec(weights=WeightsSpec(file="b.pt", sha256="ab" * 32))))
     board = only(built(tmp_path, record, moved))
     assert cell(board.rows[0], "epochs_in_all") == "6 + ?"
-    assert any("noise of fine-tuning alone" in note for note in notes(board))
+    assert any("noise of fine-tuning that one checkpoint" in note for note in notes(board))
 
 
 def test_without_a_dense_network_nothing_is_compared_with_it(tmp_path: Path) -> None:

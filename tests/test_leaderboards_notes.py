@@ -1,0 +1,51 @@
+"""The small print of a board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from records import make_record, make_trial, save
+
+from bench.record import Record
+from bench.spec import DenseSpec, Recipe, WeightsSpec
+from leaderboards.boards import boards
+from leaderboards.notes import ONE_CHECKPOINT, notes
+from leaderboards.results import read
+
+RECIPE = Recipe(epochs=300, lr=0.1, milestones=(150, 225))
+
+
+def text(folder: Path, *records: Record) -> str:
+    (board,) = boards(read(save(folder, *records)))
+    return "\n".join(notes(board))
+
+
+def test_what_few_epochs_mean_for_those_that_start_from_scratch(tmp_path: Path) -> None:
+    dense = DenseSpec(weights=WeightsSpec(file="a.pt", sha256="ab" * 32))
+    scratch = make_trial("dcff", dense=dense, recipe=Recipe(epochs=6, lr=0.1))
+    said = text(
+        tmp_path,
+        make_record(make_trial(dense=dense), notes=[ONE_CHECKPOINT]),
+        make_record(scratch, starts_from="scratch", notes=[ONE_CHECKPOINT]),
+    )
+    assert "a total of 6 epochs of training after the dense network, whatever a method does with them" in said
+    assert "For dcff, 6 epochs are all the training that the network ever gets" in said
+    assert "± is the noise of fine-tuning that one checkpoint" in said and ONE_CHECKPOINT not in said
+
+
+def test_nothing_is_said_of_scratch_where_nobody_starts_from_it(tmp_path: Path) -> None:
+    said = text(tmp_path, make_record(make_trial(recipe=Recipe(epochs=1, lr=0.01))))
+    assert "all the training" not in said and "a total of 1 epoch of" in said
+
+
+def test_a_paper_track_without_a_dense_network(tmp_path: Path) -> None:
+    trial = make_trial("dcff", keep=None, dense=None, track="paper", recipe=RECIPE)
+    record = make_record(trial, dense=None, spent_dense=None, starts_from="scratch", best_top1=93.4)
+    said = text(tmp_path, record)
+    assert "dcff: 300 epochs, learning rate 0.1 (steps at 150, 225)" in said
+    assert "change against the dense" not in said and "No row has 3 seeds yet" in said
+    assert "Best test epoch: " in said and "never ranks" in said
+
+
+def test_with_three_seeds_nothing_is_said_of_too_few(tmp_path: Path) -> None:
+    assert "seeds yet" not in text(tmp_path, *(make_record(make_trial(seed=seed)) for seed in range(3)))
