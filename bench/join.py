@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.errors import UserError
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 """A cluster's address may take so long to answer: its head may be starting."""
 
 
@@ -51,7 +51,7 @@ def _reach(address: str) -> None:
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=max(0.1, WAIT_S / 4)).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=max(0.1, WAIT_S / 6)).close()
             return
         except OSError as error:
             if isinstance(error, socket.gaierror) or time.monotonic() > deadline:
