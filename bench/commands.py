@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def report(arguments: argparse.Namespace) -> int:
         return _check(arguments.folders or [arguments.results], arguments.out or TABLES)
     folders = _folders(arguments.folders) or _run_folders()
     out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
-    return 1 if _publish(folders, out, figures=arguments.figures) else 0
+    return 1 if _publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -195,20 +196,24 @@ def coverage(arguments: argparse.Namespace) -> None:
     print(f"written: {arguments.out}")
 
 
-def _publish(folders: list[Path], out: Path, *, mirror: Suite | None = None, figures: bool = False) -> list[str]:
+def _publish(
+    folders: list[Path], out: Path, *, mirror: Suite | None = None, keep: Sequence[float] = (), figures: bool = False
+) -> list[str]:
     """Table to the terminal, all formats into `out`; the problems found, also printed."""
     import leaderboards
+    from leaderboards.boards import boards
 
     found = leaderboards.read(folders)
-    print(leaderboards.text(found))
-    paths = leaderboards.report(found, out)
+    shown = boards(found, keep)
+    print(leaderboards.text(shown))
+    paths = leaderboards.report(shown, out)
     if figures:
-        paths += leaderboards.draw(found, out / "figures")
+        paths += leaderboards.draw(shown, out / "figures")
     print("written: " + " ".join(map(str, paths)))
     if mirror is not None:
         from bench import launch
 
-        launch.mirror_report(mirror, leaderboards.rows(found), out)
+        launch.mirror_report(mirror, leaderboards.rows(shown), out)
     return _tell(found.problems)
 
 

@@ -18,7 +18,7 @@ from bench.board import Status, Summary
 from bench.errors import UserError
 from bench.method import Method
 from bench.part import WHOLE, Part
-from bench.record import write_json
+from bench.record import write_json, write_text
 from bench.schedule import run_trials
 from bench.spec import DENSE, Trial
 
@@ -115,9 +115,11 @@ def _write_plan(out: Path, wanted: suite.Suite, path: Path, trials: Sequence[Tri
                     entries.setdefault(key, {"key": key, "trial": entry["trial"]})
         except (ValueError, KeyError, TypeError, RecursionError):
             pass  # a damaged plan is written anew; the records do not depend on it
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = path.read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
     values = {"suite": wanted.name, "smoke": wanted.smoke, "source": str(path), "sha256": digest}
     write_json(plan, {**values, "trials": list(entries.values())})
+    write_text(out / "suite.yaml", text)  # for readers of the tables: what asked for these trials
     write_json(out / "methods.json", _descriptions())
 
 

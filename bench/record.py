@@ -118,13 +118,17 @@ class RecordError(UserError):
 
 def write_json(path: Path, value: BaseModel | dict[str, Any]) -> None:
     """Replace `path` at once: temporary file, fsync, rename."""
-    temporary = _temporary(path, value)
-    os.replace(temporary, path)
+    write_text(path, _json(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` at once, as `write_json` does."""
+    os.replace(_temporary(path, text), path)
 
 
 def write_once(path: Path, value: BaseModel | dict[str, Any]) -> bool:
     """Create `path` at once; False, and nothing changed, where it already exists."""
-    temporary = _temporary(path, value)
+    temporary = _temporary(path, _json(value))
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -183,8 +187,11 @@ def read_failures(folder: Path) -> list[Failure]:
     return failures
 
 
-def _temporary(path: Path, value: BaseModel | dict[str, Any]) -> Path:
-    text = value.model_dump_json(indent=1) if isinstance(value, BaseModel) else json.dumps(value, indent=1)
+def _json(value: BaseModel | dict[str, Any]) -> str:
+    return value.model_dump_json(indent=1) if isinstance(value, BaseModel) else json.dumps(value, indent=1)
+
+
+def _temporary(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
