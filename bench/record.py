@@ -8,36 +8,43 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UserError
 from bench.spec import Trial
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Values that tables can reckon with: finite, and none beyond what any network or machine could give."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0, le=10**18)]
+Amount = Annotated[float, Field(ge=0, le=1e30)]
 
 
 class Measured(_Part):
     """One network: accuracy in percent on the test set (fp32, last epoch), MACs of one image, parameters."""
 
-    top1: float
-    top5: float
-    test_images: int
-    macs: int
-    fvcore_total: int
-    params: int
+    top1: Percent
+    top5: Percent
+    test_images: Annotated[int, Field(ge=1, le=10**12)]
+    macs: Count
+    fvcore_total: Count
+    params: Count
 
 
 class Spent(_Part):
     """Training spent: epochs of the data set as used, images, MACs (3 x forward per image), seconds."""
 
-    epochs: float = 0.0
-    images: int = 0
-    macs: float = 0.0
-    seconds: float = 0.0
+    epochs: Amount = 0.0
+    images: Count = 0
+    macs: Amount = 0.0
+    seconds: Amount = 0.0
 
 
 class Epoch(_Part):
@@ -49,8 +56,8 @@ class Epoch(_Part):
     lr: float
     loss: float
     train_top1: float
-    top1: float | None = None
-    macs: int
+    top1: Percent | None = None
+    macs: Count
     images_per_s: float
     seconds: float
 
@@ -79,14 +86,14 @@ class Record(_Part):
     result: Measured
     dense: Measured | None
     """The baseline measured in the same way; None for a dense trial, and where no dense network exists."""
-    cut_top1: float | None = None
+    cut_top1: Percent | None = None
     """Test top-1 right after the last cut, before any further training, where a method cuts and then trains."""
-    best_top1: float | None = None
+    best_top1: Percent | None = None
     """Best test top-1 of any epoch, where recorded, because papers print it. It never ranks."""
-    widths: dict[str, int]
+    widths: dict[str, Count]
     """Group name -> units kept."""
-    dense_widths: dict[str, int]
-    off_target: float | None
+    dense_widths: dict[str, Count]
+    off_target: Annotated[float, Field(ge=-100, le=1e6)] | None
     """Share of dense MACs kept, minus the target, in percentage points."""
     spent: Spent
     spent_dense: Spent | None
