@@ -55,7 +55,7 @@ def status(arguments: argparse.Namespace) -> None:
 def report(arguments: argparse.Namespace) -> int:
     """Build tables and page from records, or check those that are there."""
     if arguments.check:
-        return _check(arguments.folders or [arguments.results], arguments.out or TABLES)
+        return _check(_folders(arguments.folders) or [arguments.results], arguments.out or TABLES)
     folders = _folders(arguments.folders) or _run_folders()
     out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
     return 1 if _publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
@@ -220,11 +220,12 @@ def _publish(
 def _check(folders: list[Path], tables: Path) -> int:
     import leaderboards
 
-    found = leaderboards.read(folders)
-    if not (found.records or found.unfinished or tables.exists()):
-        print(f"no records in {' '.join(map(str, folders))} and no tables in {tables}: nothing to compare")
+    if not (tables.exists() or any(folder.exists() for folder in folders)):
+        print(f"there are neither {' '.join(map(str, folders))} nor {tables}: nothing to compare")
         return 0
-    differences = leaderboards.check(found, tables)
+    found = leaderboards.read(folders)
+    empty = not (found.records or found.unfinished or tables.exists())  # then every file would be missing
+    differences = [] if empty else leaderboards.check(found, tables)
     if _tell(found.problems + differences):
         return 1
     print(f"the tables in {tables} are what {len(found.records)} records give")

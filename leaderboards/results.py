@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.record import Failure, Record, RecordError, read_record
-from bench.spec import PROTOCOL, Trial
+from bench.spec import DENSE, PROTOCOL, Trial
 from bench.timings import Latency, read_latency
 from leaderboards import suitelines
+from leaderboards.names import CONTROLS, METHODS
 from leaderboards.suitelines import SuiteCopy, SuiteLine
 
 Folders = str | Path | Iterable[str | Path]
@@ -130,9 +131,13 @@ def _read(folders: Folders) -> Results:
                 results.problems.append(str(error))
         if empty:
             results.problems.append(f"{folder} holds no records")
-    for key in [k for k, entry in found.items() if results.methods and _method(entry) not in results.methods]:
+    known = {*METHODS, *CONTROLS, DENSE, *results.methods}
+    for key in [key for key, entry in found.items() if _method(entry) not in known]:
         entry = found.pop(key)
-        results.problems.append(f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out")
+        results.problems.append(
+            f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out, "
+            "for want of a methods.json from its run that describes it"
+        )
     for key in found.keys() & latencies.keys():
         found[key] = replace(found[key], latencies=tuple(latencies[key][name] for name in sorted(latencies[key])))
     results.records = [found[key] for key in sorted(found)]

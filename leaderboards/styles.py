@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from leaderboards.boards import Board
+from leaderboards.names import CONTROLS, METHODS
 
 # Okabe and Ito's palette. Its yellow is too pale for white paper; its black would vanish on a dark page.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -16,11 +17,6 @@ MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 
 # Five and six have no common factor: the first thirty differ in colour or in marker.
 SLOTS = tuple((COLOURS[i % 6], MARKERS[i % 5]) for i in range(30))
-METHODS = (
-    "dcff", "gate_decorator", "l1", "fpgm", "taylor", "lamp", "sfp", "hrank", "chip", "hessian", "group_norm",
-    "group_sl", "growing_reg", "slimming", "eagleeye",
-)  # fmt: skip
-CONTROLS = ("finetune", "random", "scratch")
 
 Style = tuple[str, str]
 

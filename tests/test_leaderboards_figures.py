@@ -11,8 +11,9 @@ from records import make_latency, make_record, make_trial, save, save_latency
 import leaderboards
 from leaderboards.boards import boards
 from leaderboards.figures import pareto
+from leaderboards.names import CONTROLS, METHODS
 from leaderboards.results import read
-from leaderboards.styles import COLOURS, CONTROLS, GREY, MARKERS, METHODS, styles
+from leaderboards.styles import COLOURS, GREY, MARKERS, styles
 
 
 def test_no_two_labels_look_alike(tmp_path: Path) -> None:

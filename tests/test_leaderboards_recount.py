@@ -19,7 +19,7 @@ from bench.spec import DENSE, Recipe
 from leaderboards.escape import escape_latex, escape_markdown, plain
 
 pytest.importorskip("pandas")
-import recount  # noqa: E402
+import recount
 
 HOSTILE = ('<script>alert("1")</script>', "a|b\nc & 50 % of $x_1^2$ \\input{y} #~", "näher 東 \x1b[31m\u202e", "=1+1")
 METHODS = ("l1", "tie", "other", "once", *HOSTILE)

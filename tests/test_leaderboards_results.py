@@ -67,6 +67,16 @@ def test_another_protocol_version_is_named(tmp_path: Path) -> None:
     assert len(results.problems) == 1 and "protocol 0" in results.problems[0]
 
 
+def test_an_unknown_method_is_named_where_nothing_describes_it(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / f"{make_record().key}.json", make_record())
+    unknown = make_record(make_trial("l2"))
+    write_json(tmp_path / "a" / f"{unknown.key}.json", unknown)
+    results = read(tmp_path / "a")
+    assert [entry.record.trial.method.name for entry in results.records] == ["l1"]
+    (problem,) = results.problems
+    assert "unknown method, 'l2'" in problem and "methods.json" in problem
+
+
 def test_an_unknown_method_is_named_where_the_methods_are_known(tmp_path: Path) -> None:
     save(tmp_path, make_record(), make_record(make_trial("l2")))
     (tmp_path / "methods.json").write_text('{"l1": {"summary": "", "start": "pretrained", "paper": null}}')
