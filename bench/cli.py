@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="where the tables are (default: FOLDER/report, with --check leaderboards/tables)",
     )
+    parser_report.add_argument(
+        "--keep", type=_shares, default=[], metavar="SHARES", help="such as 0.5: these operating points alone"
+    )
     parser_report.add_argument("--figures", action="store_true", help="figures for papers too, as PDF and SVG")
     parser_report.add_argument("--check", action="store_true", help="write nothing: fail where the tables differ")
     parser_report.add_argument(

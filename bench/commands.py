@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,10 @@ def status(arguments: argparse.Namespace) -> None:
 def report(arguments: argparse.Namespace) -> int:
     """Build tables and page from records, or check those that are there."""
     if arguments.check:
-        return _check(arguments.folders or [arguments.results], arguments.out or TABLES)
+        return _check(_folders(arguments.folders) or [arguments.results], arguments.out or TABLES)
     folders = _folders(arguments.folders) or _run_folders()
     out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
-    return 1 if _publish(folders, out, figures=arguments.figures) else 0
+    return 1 if _publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -223,31 +224,36 @@ def coverage(arguments: argparse.Namespace) -> None:
     print(f"written: {arguments.out}")
 
 
-def _publish(folders: list[Path], out: Path, *, mirror: Suite | None = None, figures: bool = False) -> list[str]:
+def _publish(
+    folders: list[Path], out: Path, *, mirror: Suite | None = None, keep: Sequence[float] = (), figures: bool = False
+) -> list[str]:
     """Table to the terminal, all formats into `out`; the problems found, also printed."""
     import leaderboards
+    from leaderboards.boards import boards
 
     found = leaderboards.read(folders)
-    print(leaderboards.text(found))
-    paths = leaderboards.report(found, out)
+    shown = boards(found, keep)
+    print(leaderboards.text(shown))
+    paths = leaderboards.report(shown, out)
     if figures:
-        paths += leaderboards.draw(found, out / "figures")
+        paths += leaderboards.draw(shown, out / "figures")
     print("written: " + " ".join(map(str, paths)))
     if mirror is not None:
         from bench import launch
 
-        launch.mirror_report(mirror, leaderboards.rows(found), out)
+        launch.mirror_report(mirror, leaderboards.rows(shown), out)
     return _tell(found.problems)
 
 
 def _check(folders: list[Path], tables: Path) -> int:
     import leaderboards
 
-    found = leaderboards.read(folders)
-    if not (found.records or found.unfinished or tables.exists()):
-        print(f"no records in {' '.join(map(str, folders))} and no tables in {tables}: nothing to compare")
+    if not (tables.exists() or any(folder.exists() for folder in folders)):
+        print(f"there are neither {' '.join(map(str, folders))} nor {tables}: nothing to compare")
         return 0
-    differences = leaderboards.check(found, tables)
+    found = leaderboards.read(folders)
+    empty = not (found.records or found.unfinished or tables.exists())  # then every file would be missing
+    differences = [] if empty else leaderboards.check(found, tables)
     if _tell(found.problems + differences):
         return 1
     print(f"the tables in {tables} are what {len(found.records)} records give")

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from bench import registry
 from bench.errors import UserError
 from bench.method import Method
-from bench.record import write_json
+from bench.record import write_json, write_text
 from bench.spec import DENSE, Trial
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None
                     entries.setdefault(key, {"key": key, "trial": entry["trial"]})
         except (ValueError, KeyError, TypeError, RecursionError):
             pass  # a damaged plan is written anew; the records do not depend on it
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = path.read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
     values = {"suite": wanted.name, "smoke": wanted.smoke, "source": str(path), "sha256": digest}
     tracking = {"project": wanted.tracking.project, "entity": wanted.tracking.entity}
     write_json(plan, {**values, "tracking": tracking, "trials": list(entries.values())})
+    write_text(out / "suite.yaml", text)  # for readers of the tables: what asked for these trials
     write_json(out / "methods.json", _descriptions())
 
 

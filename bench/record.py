@@ -8,38 +8,45 @@ import re
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UserError
 from bench.spec import Trial
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Values that tables can reckon with: finite, and none beyond what any network or machine could give."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0, le=10**18)]
+Amount = Annotated[float, Field(ge=0, le=1e30)]
 
 
 class Measured(_Part):
     """One network: accuracy in percent on the test set (fp32, last epoch), MACs of one image, parameters."""
 
-    top1: float
-    top5: float
-    test_images: int
-    macs: int
-    fvcore_total: int
-    params: int
-    present_top1: float | None = None
+    top1: Percent
+    top5: Percent
+    test_images: Annotated[int, Field(ge=1, le=10**12)]
+    macs: Count
+    fvcore_total: Count
+    params: Count
+    present_top1: Percent | None = None
     """Top-1 where only the classes that the test set holds compete, where the network tells more apart."""
 
 
 class Spent(_Part):
     """Training spent: epochs of the data set as used, images, MACs (3 x forward per image), seconds."""
 
-    epochs: float = 0.0
-    images: int = 0
-    macs: float = 0.0
-    seconds: float = 0.0
+    epochs: Amount = 0.0
+    images: Count = 0
+    macs: Amount = 0.0
+    seconds: Amount = 0.0
 
 
 class Epoch(_Part):
@@ -51,8 +58,8 @@ class Epoch(_Part):
     lr: float
     loss: float
     train_top1: float
-    top1: float | None = None
-    macs: int
+    top1: Percent | None = None
+    macs: Count
     images_per_s: float
     seconds: float
 
@@ -83,14 +90,14 @@ class Record(_Part):
     result: Measured
     dense: Measured | None
     """The baseline measured in the same way; None for a dense trial, and where no dense network exists."""
-    cut_top1: float | None = None
+    cut_top1: Percent | None = None
     """Test top-1 right after the last cut, before any further training, where a method cuts and then trains."""
-    best_top1: float | None = None
+    best_top1: Percent | None = None
     """Best test top-1 of any epoch, where recorded, because papers print it. It never ranks."""
-    widths: dict[str, int]
+    widths: dict[str, Count]
     """Group name -> units kept."""
-    dense_widths: dict[str, int]
-    off_target: float | None
+    dense_widths: dict[str, Count]
+    off_target: Annotated[float, Field(ge=-100, le=1e6)] | None
     """Share of dense MACs kept, minus the target, in percentage points."""
     spent: Spent
     spent_dense: Spent | None
@@ -122,13 +129,17 @@ class RecordError(UserError):
 
 def write_json(path: Path, value: BaseModel | dict[str, Any]) -> None:
     """Replace `path` at once: temporary file, fsync, rename."""
-    temporary = _temporary(path, value)
-    os.replace(temporary, path)
+    write_text(path, _json(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` at once, as `write_json` does."""
+    os.replace(_temporary(path, text), path)
 
 
 def write_once(path: Path, value: BaseModel | dict[str, Any]) -> bool:
     """Create `path` at once; False, and nothing changed, where it already exists."""
-    temporary = _temporary(path, value)
+    temporary = _temporary(path, _json(value))
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -192,8 +203,11 @@ def read_failures(folder: Path) -> list[Failure]:
     return failures
 
 
-def _temporary(path: Path, value: BaseModel | dict[str, Any]) -> Path:
-    text = value.model_dump_json(indent=1) if isinstance(value, BaseModel) else json.dumps(value, indent=1)
+def _json(value: BaseModel | dict[str, Any]) -> str:
+    return value.model_dump_json(indent=1) if isinstance(value, BaseModel) else json.dumps(value, indent=1)
+
+
+def _temporary(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

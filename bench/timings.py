@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from bench.record import Machine, RecordError, beside
 
@@ -18,12 +18,15 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+_Measure = Annotated[float, Field(gt=0, le=1e12)]
+
+
 class Spread(_Part):
     """Median and quartiles over the rounds."""
 
-    median: PositiveFloat
-    q25: PositiveFloat
-    q75: PositiveFloat
+    median: _Measure
+    q25: _Measure
+    q75: _Measure
 
 
 class Timing(_Part):

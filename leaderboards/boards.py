@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.spec import DENSE, Trial
 from leaderboards.published import own_figure, printed_for
-from leaderboards.results import Entry, Results, Unfinished
+from leaderboards.results import Entry, Folders, Results, Unfinished, read
 from leaderboards.row import Printed, Row, label, make_row, mark_and_rank, order
 from leaderboards.speed import Clock, add_speed
 
@@ -60,8 +60,39 @@ class _Item:
         self.scope = json.dumps([shared["smoke"], shared["track"], shared, dense])
 
 
-def boards(results: Results) -> list[Board]:
-    """All boards of the results, in a fixed order. Adds to `results.problems` what could not be placed."""
+class Boards(list[Board]):
+    """What `boards` makes, once, for several formats."""
+
+
+def boards(source: Folders | Results | Boards, keep: Iterable[float] = ()) -> Boards:
+    """All boards of folders or results, in a fixed order. Adds to `problems` of results what could not be placed.
+
+    `keep`: only rows at these shares of the dense MACs, to half a percentage point; the dense network and the controls
+    that cut nothing stay.
+    """
+    if isinstance(source, Boards):
+        found = source
+    else:
+        found = Boards(_made(source if isinstance(source, Results) else read(source)))
+    shares = [100 * share for share in keep]
+    if not shares:
+        return found
+    chosen = []
+    for board in found:
+        rows = [row for row in board.rows if _at(row, shares)]
+        if any(not row.is_dense and row.prunes for row in rows):
+            chosen.append(replace(board, rows=rows))
+    return Boards(chosen)
+
+
+def _at(row: Row, shares: list[float]) -> bool:
+    kept = row.kept
+    if row.is_dense or not row.prunes:
+        return True
+    return kept is not None and any(abs(kept - share) < 0.5 for share in shares)
+
+
+def _made(results: Results) -> list[Board]:
     items = [*map(_Item, results.records), *map(_Item, results.unfinished)]
     by_key = {item.key: item for item in items}
     starts = {name: about.get("start", "") for name, about in results.methods.items()}

@@ -6,10 +6,9 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from bench.record import RecordError, beside
-from leaderboards.boards import Board, boards
+from leaderboards.boards import Board, Boards, boards
 from leaderboards.latex import HEAD, bibtex, latex, latex_compact
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
 from leaderboards.tables import csv_table, flat_rows, markdown, terminal
@@ -18,18 +17,18 @@ MAX_NETWORK = 5 * 10**6
 """Bytes of a compact network that may come with a reviewed record."""
 
 
-def text(folders: Folders | Results) -> str:
+def text(source: Folders | Results | Boards) -> str:
     """The tables for a terminal, fitted to its width where standard output is one."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    found = boards(_results(folders))
+    found = boards(source)
     return "\n".join(terminal(board, width) for board in found) if found else "No records yet.\n"
 
 
-def report(folders: Folders | Results, out: str | Path) -> list[Path]:
+def report(source: Folders | Results | Boards, out: str | Path) -> list[Path]:
     """Write all formats into the folder `out` and return their paths. A file is replaced whole or not at all."""
     folder = Path(out)
     paths = []
-    for name, content in render(_results(folders), folder).items():
+    for name, content in render(source, folder).items():
         _replace(folder / name, content)
         paths.append(folder / name)
     for path in _left_over(folder, paths):
@@ -37,9 +36,9 @@ def report(folders: Folders | Results, out: str | Path) -> list[Path]:
     return paths
 
 
-def rows(folders: Folders | Results) -> list[dict[str, object]]:
+def rows(source: Folders | Results | Boards) -> list[dict[str, object]]:
     """The rows of all boards as plain values, for a table elsewhere."""
-    return flat_rows(boards(_results(folders)))
+    return flat_rows(boards(source))
 
 
 def check(folders: Folders | Results, out: str | Path, publishable: bool = True) -> list[str]:
@@ -47,7 +46,7 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
 
     `publishable`: records that may not enter a leaderboard, and networks too large for one, are named too.
     """
-    results, folder = _results(folders), Path(out)
+    results, folder = folders if isinstance(folders, Results) else read(folders), Path(out)
     differences = []
     for entry in results.records if publishable else ():
         try:
@@ -70,28 +69,24 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
     return differences
 
 
-def render(results: Results, out: Path) -> dict[str, str]:
+def render(source: Folders | Results | Boards, out: Path) -> dict[str, str]:
     """File name -> content, for a report that is to lie in `out`."""
     with without_collector():
-        return _render(boards(results), results.methods, out)
+        return _render(boards(source), out)
 
 
-def _render(found: list[Board], methods: dict[str, dict[str, Any]], out: Path) -> dict[str, str]:
+def _render(found: list[Board], out: Path) -> dict[str, str]:
     from leaderboards.page import page  # jinja2 is not needed by the table in the terminal
 
     return {
-        "table.md": "\n".join(markdown(board) for board in found),
+        "table.md": "\n".join(markdown(board, out=out) for board in found),
         "table-compact.md": "\n".join(markdown(board, "compact") for board in found),
         "table.tex": HEAD + "\n".join(latex(board) for board in found),
         "table-compact.tex": HEAD + "\n".join(latex_compact(board) for board in found),
-        "methods.bib": bibtex(found, methods),
+        "methods.bib": bibtex(found),
         "table.csv": csv_table(found),
         **page(found, out),
     }
-
-
-def _results(folders: Folders | Results) -> Results:
-    return folders if isinstance(folders, Results) else read(folders)
 
 
 def _left_over(folder: Path, paths: list[Path]) -> list[Path]:

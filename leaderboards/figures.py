@@ -1,4 +1,7 @@
-"""Figures for papers, as PDF and SVG: accuracy against MACs, and filters kept per layer. The only matplotlib import."""
+"""Figures for papers, as PDF and SVG: accuracy against MACs and against latency, and filters kept per layer.
+
+The only matplotlib import.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import UserError
-from leaderboards.boards import Board, boards
+from leaderboards.boards import Board, Boards, boards
 from leaderboards.notes import title
 from leaderboards.page import board_names
-from leaderboards.results import Folders, Results, read
+from leaderboards.results import Folders, Results
 from leaderboards.row import Row
+from leaderboards.stats import Stat
 from leaderboards.styles import Style, styles
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ SIZE = (5.5, 3.6)
 """Inches: the width of an article's text."""
 
 
-def draw(folders: Folders | Results, out: str | Path) -> list[Path]:
+def draw(source: Folders | Results | Boards, out: str | Path) -> list[Path]:
     """Write the figures of all boards into the folder `out`, each as NAME.pdf and NAME.svg, and return their paths.
 
     The same records give the same bytes with the same matplotlib. Raises UserError where matplotlib is missing.
@@ -32,7 +36,7 @@ def draw(folders: Folders | Results, out: str | Path) -> list[Path]:
         import matplotlib
     except ImportError:
         raise UserError("figures need matplotlib: pip install 'prunebench[figures]'") from None
-    found = boards(folders if isinstance(folders, Results) else read(folders))
+    found = boards(source)
     style = styles(found)
     paths: list[Path] = []
     # Type 42 fonts: publishers refuse type 3. Text stays text in SVG.
@@ -48,6 +52,8 @@ def _figures(board: Board, style: dict[str, Style]) -> Iterable[tuple[str, Figur
     rows = [row for row in board.rows if row.top1 and row.macs and not row.is_dense]
     if rows:
         yield "accuracy", _accuracy(board, rows, style)
+    for batch in board.clock.batches if board.clock else ():
+        yield f"latency-{batch}", _latency(board, batch, rows, style)
     for point in dict.fromkeys(row.point for row in rows):
         cut = [row for row in rows if row.point == point and row.entries[0].record.dense_widths]
         if cut:
@@ -57,22 +63,49 @@ def _figures(board: Board, style: dict[str, Style]) -> Iterable[tuple[str, Figur
 
 def _accuracy(board: Board, rows: list[Row], style: dict[str, Style]) -> Figure:
     """Top-1 against the share of MACs kept (the MACs themselves without a dense network), bars of one deviation."""
+    if any(row.macs_cut for row in rows):
+        points = [(row, Stat(100 - row.macs_cut.mean, None, row.n)) for row in rows if row.macs_cut]
+        return _against(board, "MACs kept (%)", points, style)
+    points = [(row, Stat(row.macs.mean / 1e6, None, row.n)) for row in rows if row.macs]
+    return _against(board, "MACs (millions)", points, style)
+
+
+def _latency(board: Board, batch: int, rows: list[Row], style: dict[str, Style]) -> Figure:
+    """Top-1 against milliseconds of a pass, bars of one deviation both ways."""
+    speeds = [(row, speed.ms) for row in rows for speed in (row.single, row.batched) if speed and speed.batch == batch]
+    what = "Latency" if batch == 1 else f"Latency of a batch of {batch}"
+    return _against(board, f"{what} (ms), on {board.clock.name if board.clock else ''}", speeds, style)
+
+
+def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dict[str, Style]) -> Figure:
+    """Top-1 of each row against what it costs, and the front of the rows that no other one beats in both."""
     figure, axes = _canvas()
-    by_share = any(row.macs_cut for row in rows)
-    for label in dict.fromkeys(row.label for row in rows):
-        points = sorted(
-            (100 - row.macs_cut.mean if by_share and row.macs_cut else row.macs.mean / 1e6, row.top1.mean, row.top1.std)
-            for row in rows
-            if row.label == label and row.top1 and row.macs and (row.macs_cut or not by_share)
-        )
-        x, y, std = [p[0] for p in points], [p[1] for p in points], [p[2] or 0.0 for p in points]
+    front = pareto([(x.mean, row.top1.mean) for row, x in points if row.top1])
+    axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=2.5, alpha=0.15, label="Pareto front")
+    for label in dict.fromkeys(row.label for row, _ in points):
+        own = sorted(((x, row.top1) for row, x in points if row.label == label and row.top1), key=lambda p: p[0].mean)
         colour, marker = style[label]
-        axes.errorbar(x, y, std, label=_text(label), color=colour, marker=MARKERS[marker], **_LINE)
+        axes.errorbar(
+            [x.mean for x, _ in own], [y.mean for _, y in own], [y.std or 0.0 for _, y in own],
+            [x.std or 0.0 for x, _ in own], label=_text(label), color=colour, marker=MARKERS[marker], **_LINE,
+        )  # fmt: skip
     for row in board.rows:
         if row.is_dense and row.top1:
             axes.axhline(row.top1.mean, color="black", linestyle="--", linewidth=0.9, label=_text(row.label))
-    axes.set(xlabel="MACs kept (%)" if by_share else "MACs (millions)", ylabel="Top-1 (%)")
+    axes.set(xlabel=_text(axis), ylabel="Top-1 (%)")
+    low, high = axes.get_ylim()
+    pad = max(0.0, 1 - (high - low)) / 2  # two rows a hair apart must not fill the figure
+    axes.set_ylim(low - pad, high + pad)
     return _finish(figure, axes, title(board))
+
+
+def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (cost, accuracy) those that no other point beats in both, from the cheapest on."""
+    front: list[tuple[float, float]] = []
+    for cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or accuracy > front[-1][1]:
+            front.append((cost, accuracy))
+    return front
 
 
 def _widths(board: Board, point: str, rows: list[Row], style: dict[str, Style]) -> Figure:

@@ -51,10 +51,10 @@ def latex_compact(board: Board) -> str:
     return _table(board, columns("brief", board.rows), "table", title(board), True)
 
 
-def bibtex(boards: Iterable[Board], methods: dict[str, dict[str, object]]) -> str:
+def bibtex(boards: Iterable[Board]) -> str:
     """The entries of the papers whose methods have a row, each once."""
-    shown = sorted({row.method for board in boards for row in board.rows})
-    papers = [methods.get(name, {}).get("paper") for name in shown]
+    shown = {row.method: board.methods.get(row.method, {}) for board in boards for row in board.rows}
+    papers = [shown[name].get("paper") for name in sorted(shown)]
     entries = [str(paper["bibtex"]).strip() for paper in papers if isinstance(paper, dict) and paper.get("bibtex")]
     return "".join(f"{entry}\n\n" for entry in dict.fromkeys(entries)).rstrip("\n") + "\n" if entries else ""
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from array import array
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,6 +23,7 @@ from leaderboards.provenance import command
 from leaderboards.results import Curve, Entry
 from leaderboards.row import Row
 from leaderboards.styles import Style, styles
+from leaderboards.tables import relative
 
 POINTS = 100
 """Points of a training curve on the page; longer ones are thinned."""
@@ -108,7 +107,7 @@ def _details(board: Board, name: str, out: Path) -> str:
             "runs": [_run(entry, out) for entry in row.entries],
             "unfinished": [[u.trial.seed, u.state, plain(u.reason)] for u in row.unfinished],
             "detail": {plain(name): plain(json.dumps(value)) for name, value in row.detail.items()},
-            "suite_line": plain(_suite_line(row)),
+            "asked": _asked(row, out),
             "widths": _widths(row),
         }
         for row in board.rows
@@ -124,7 +123,7 @@ def _run(entry: Entry, out: Path) -> dict[str, Any]:
         "key": record.key,
         "seed": trial.seed,
         "top1": record.result.top1,
-        "href": quote(os.path.relpath(entry.path, out)),
+        "href": relative(entry.path, out),
         "suite": plain(record.suite),
         "command": plain(command(entry)),
         "machine": plain(f"{machine.device}, {machine.cpu}, {machine.threads} threads, {machine.precision}"),
@@ -155,9 +154,14 @@ def _rounded(values: array[float], chosen: Sequence[int]) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in rounded.tolist()]
 
 
-def _suite_line(row: Row) -> str:
+def _asked(row: Row, out: Path) -> dict[str, Any]:
+    """The entry of the suite file that made the row; where no copy of the file is there, how it would read."""
+    for entry in row.entries:
+        if entry.asked:
+            text = "\n".join(map(plain, entry.asked.text.splitlines()))
+            return {"text": text, "line": entry.asked.number, "href": relative(entry.asked.path, out)}
     params = {name[7:]: value for name, value in row.detail.items() if name.startswith("params.")}
-    return f"- {row.method}: {json.dumps(params)}" if params else f"- {row.method}"
+    return {"text": plain(f"- {row.method}: {json.dumps(params)}" if params else f"- {row.method}")}
 
 
 def _widths(row: Row) -> list[list[Any]]:

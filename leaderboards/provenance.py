@@ -34,13 +34,20 @@ def show(folders: Folders | Results, key: str) -> str:
     return "\n".join(f"{name:<22} {plain(value)}".rstrip() for name, value in _lines(found[0])) + "\n"
 
 
-def command(entry: Entry) -> str:
-    """The command that runs the trial again, from the suite that made it: one that comes along, or a file so named."""
-    record = entry.record
-    built_in = files("bench").joinpath("suites", f"{record.suite}.yaml").is_file()
-    suite = record.suite if built_in else f"{record.suite}.yaml"
-    words = ["prunebench", "run", suite, "--only", record.trial.method.name, "--seeds", str(record.trial.seed)]
-    return shlex.join(words)
+def command(entry: Entry, here: bool = False) -> str:
+    """The command that runs the trial again, with as many threads, in a folder of its own.
+
+    The suite is one that comes along, or a file of its name; `here`: where it lies on this machine, if that is known.
+    """
+    record, trial = entry.record, entry.record.trial
+    own = files("bench").joinpath("suites", f"{record.suite}.yaml")
+    suite = record.suite if own.is_file() else f"{record.suite}.yaml"
+    if here and entry.asked and not (own.is_file() and own.read_bytes() == entry.asked.path.read_bytes()):
+        suite = str(entry.asked.path)
+    words = ["prunebench", "run", suite, "--only", trial.method.name, "--seeds", str(trial.seed)]
+    words += ["--keep", f"{trial.keep_macs:g}"] if trial.keep_macs else []
+    words += ["--scheduler", "inline", "--out", f"runs/again-{record.key}"]
+    return f"OMP_NUM_THREADS={record.machine.threads} {shlex.join(words)}"
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
@@ -50,7 +57,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         ("key", f"{record.key}  {trial.label}"),
         ("record", str(entry.path)),
         ("suite", record.suite),
-        ("again", command(entry)),
+        *((("asked for in", f"{a.path}, line {a.number}: {' '.join(a.text.split())}"),) if (a := entry.asked) else ()),
+        ("again", command(entry, here=True)),
         ("W&B run id", record.key),
         ("top-1", f"{number(result.top1)} % of {result.test_images:,} test images (top-5 {number(result.top5)} %)"),
     ]

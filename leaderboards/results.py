@@ -17,8 +17,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.record import Failure, Record, RecordError, read_record
-from bench.spec import PROTOCOL, Trial
+from bench.spec import DENSE, PROTOCOL, Trial
 from bench.timings import Latency, read_latency
+from leaderboards import suitelines
+from leaderboards.names import CONTROLS, METHODS
+from leaderboards.suitelines import SuiteCopy, SuiteLine
 
 Folders = str | Path | Iterable[str | Path]
 
@@ -42,6 +45,8 @@ class Entry:
     curve: Curve
     latencies: tuple[Latency, ...] = ()
     """How fast its network is, one measurement per machine, by the machine's name."""
+    asked: SuiteLine | None = None
+    """The entry of the run's suite file that it comes from, where a copy of the file lies beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ def _read(folders: Folders) -> Results:
     failed: dict[str, Unfinished] = {}
     planned: dict[str, Trial] = {}
     latencies: dict[str, dict[str, Latency]] = defaultdict(dict)
+    suites: dict[Path, SuiteCopy] = {}
     for folder in _as_paths(folders):
         if not folder.is_dir():
             results.problems.append(f"{folder} is not a folder of records")
@@ -108,6 +114,8 @@ def _read(folders: Folders) -> Results:
             try:
                 if path.name == "plan.json":
                     planned |= _plan(path)
+                elif path.name == suitelines.NAME:
+                    suites[path.parent] = SuiteCopy(path)
                 elif path.name == "methods.json":
                     results.methods |= _methods(path)
                 elif path.name.startswith("failed-"):
@@ -118,14 +126,18 @@ def _read(folders: Folders) -> Results:
                     earlier = latencies[latency.key].setdefault(latency.name, latency)
                     latencies[latency.key][latency.name] = max(earlier, latency, key=lambda x: x.measured)
                 else:
-                    _take(path, found, refused)
+                    _take(path, found, refused, suites)
             except RecordError as error:
                 results.problems.append(str(error))
         if empty:
             results.problems.append(f"{folder} holds no records")
-    for key in [k for k, entry in found.items() if results.methods and _method(entry) not in results.methods]:
+    known = {*METHODS, *CONTROLS, DENSE, *results.methods}
+    for key in [key for key, entry in found.items() if _method(entry) not in known]:
         entry = found.pop(key)
-        results.problems.append(f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out")
+        results.problems.append(
+            f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out, "
+            "for want of a methods.json from its run that describes it"
+        )
     for key in found.keys() & latencies.keys():
         found[key] = replace(found[key], latencies=tuple(latencies[key][name] for name in sorted(latencies[key])))
     results.records = [found[key] for key in sorted(found)]
@@ -144,7 +156,7 @@ def check_publishable(record: Record) -> None:
         raise RecordError(f"{record.key} follows protocol {record.trial.protocol}, this board protocol {PROTOCOL}")
 
 
-def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished]) -> None:
+def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished], suites: dict[Path, SuiteCopy]) -> None:
     record = read_record(path)
     key = record.key
     if record.trial.protocol != PROTOCOL:
@@ -160,7 +172,10 @@ def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished]) -
         del found[key]
         refused[key] = Unfinished(record.trial, "refused", "two records disagree")
         raise RecordError(f"{path} and {other.path} have one key, {key}, and different content: neither is used")
-    found[key] = Entry(record.model_copy(update={"history": []}), path, _curve(record))
+    # The folder of a run holds it three levels up, a flat folder beside the records.
+    suite = suites.get(path.parents[2] if path.name == "record.json" and len(path.parents) > 2 else path.parent)
+    asked = suite.line(record.suite, record.trial.method) if suite else None
+    found[key] = Entry(record.model_copy(update={"history": []}), path, _curve(record), asked=asked)
 
 
 def _method(entry: Entry) -> str:
@@ -216,7 +231,7 @@ def _as_paths(folders: Folders) -> list[Path]:
     return [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
 
 
-_RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json|plan\.json|methods\.json")
+_RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json|plan\.json|methods\.json|suite\.yaml")
 _LATENCY = re.compile(r"([0-9a-f]{16}\.)?latency(-[a-z0-9-]*)?\.json")
 _FAILED = re.compile(r"failed-([0-9]+)\.json")
 
@@ -225,7 +240,8 @@ def _files(folder: Path) -> Iterator[Path]:
     """Every file that matters, in a fixed order; of the failed tries of a trial, the last one."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "journal" and not name.startswith("."))
-        yield from (Path(where, name) for name in sorted(names) if _RECORD.fullmatch(name) or _LATENCY.fullmatch(name))
+        names.sort(key=lambda name: (name != suitelines.NAME, name))  # what records are looked up in comes first
+        yield from (Path(where, name) for name in names if _RECORD.fullmatch(name) or _LATENCY.fullmatch(name))
         tries = [(int(match[1]), name) for name in names if (match := _FAILED.fullmatch(name))]
         if tries:
             yield Path(where, max(tries)[1])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import textwrap
 from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
 
 from leaderboards.boards import Board
 from leaderboards.columns import Form, columns
@@ -46,15 +49,33 @@ def _stars(column: str, row: Row) -> str:
     return {"best": "**", "second": "* "}.get(row.mark, "  ") if column == "top1" else ""
 
 
-def markdown(board: Board, form: Form = "long") -> str:
-    """A GitHub table, best in bold and second best underlined."""
+def markdown(board: Board, form: Form = "long", out: Path | None = None) -> str:
+    """A GitHub table, best in bold and second best underlined.
+
+    For a table that is to lie in the folder `out`, each row links to its records and to its line in the suite file.
+    """
     chosen = columns(form, board.rows)
     lines = [[escape_markdown(c.header) for c in chosen], ["--:" if c.numeric else ":--" for c in chosen]]
     for row in board.rows:
         lines.append([_marked(escape_markdown(c.cell(row)), c.name, row, "**{}**", "<u>{}</u>") for c in chosen])
+    if out is not None:
+        links = [["Records by seed", "Suite line"], [":--", ":--"], *(_links(row, out) for row in board.rows)]
+        lines = [line + more for line, more in zip(lines, links, strict=True)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     below = "\n".join(f"- {escape_markdown(note)}" for note in notes(board))
     return f"## {escape_markdown(title(board))}\n\n{table}\n\n{below}\n"
+
+
+def _links(row: Row, out: Path) -> list[str]:
+    records = [f"[{entry.record.trial.seed}]({relative(entry.path, out)})" for entry in row.entries]
+    asked = next((entry.asked for entry in row.entries if entry.asked), None)
+    suite = f"[{asked.number}]({relative(asked.path, out)}#L{asked.number})" if asked else ""
+    return [" ".join(records), suite]
+
+
+def relative(path: Path, out: Path) -> str:
+    """A link to `path` from a file in the folder `out`."""
+    return quote(os.path.relpath(path, out))
 
 
 def _marked(text: str, column: str, row: Row, best: str, second: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,12 @@ def save_latency(folder: Path, latency: Latency, name: str = "latency.json") -> 
 
 
 def save(folder: Path, *records: Record) -> Path:
-    """As a run leaves them: `folder/trials/<key>/record.json`."""
+    """As a run leaves them: `folder/trials/<key>/record.json`, and methods.json with the names of their methods."""
     for record in records:
         write_json(folder / "trials" / record.key / "record.json", record)
+    about = folder / "methods.json"
+    known = json.loads(about.read_text()) if about.exists() else {}
+    write_json(about, {record.trial.method.name: {} for record in records} | known)
     return folder
 
 

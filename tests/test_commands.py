@@ -23,9 +23,20 @@ def report(*words):
 
 
 def test_nothing_to_compare_is_no_difference(work, capsys):
-    (work / "leaderboards/results").mkdir(parents=True)
     assert report("--check") == 0
     assert "nothing to compare" in capsys.readouterr().out
+    (work / "leaderboards/results").mkdir(parents=True)
+    assert report("--check") == 1
+    assert capsys.readouterr().err == "prunebench: leaderboards/results holds no records\n"
+    assert report("--check", "elsewhere") == 2
+
+
+def test_an_operating_point_alone(work, capsys):
+    save(work / "run", *(make_record(make_trial(keep=keep), macs=int(4e7 * keep)) for keep in (0.5, 0.3)))
+    assert report("run", "--keep", "0.3") == 0
+    assert "30 %" in capsys.readouterr().out
+    table = (work / "run/report/table.md").read_text()
+    assert "| 30 % |" in table and "| 50 % |" not in table
 
 
 def test_check_fails_until_tables_and_records_agree(work, capsys):

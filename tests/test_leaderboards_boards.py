@@ -81,6 +81,21 @@ def test_ranks_within_an_operating_point(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_an_operating_point_alone_keeps_the_dense_network_and_what_cuts_nothing(tmp_path: Path) -> None:
+    records = [make_record(make_trial(DENSE)), make_record(make_trial("finetune", keep=None), macs=40_000_000)]
+    records += [make_record(make_trial(name, keep=k), macs=int(4e7 * k)) for name in ("a", "b") for k in (0.5, 0.3)]
+    records += [make_record(make_trial("rates", keep=None), macs=12_100_000)]
+    results = read(save(tmp_path, *records, make_record(make_trial(track="paper", keep=0.7))))
+    results.methods = {name: {"prunes": name != "finetune"} for name in ("finetune", "a", "b", "rates")}
+    whole = boards(results)
+    assert len(whole) == 2 and boards(whole, []) is whole
+    (board,) = boards(whole, [0.3])
+    assert [(r.label, r.point) for r in board.rows] == [
+        ("dense", "dense"), ("finetune", "100 %"), ("a", "30 %"), ("b", "30 %"), ("rates", "30 %"),
+    ]  # fmt: skip
+    assert boards(whole, [0.9]) == []
+
+
 def test_hyper_parameters_make_rows_and_only_those_that_differ_are_shown(tmp_path: Path) -> None:
     variants = [{"scope": "global", "p": 1}, {"scope": "layer", "p": 1}]
     board = only(built(tmp_path, *(make_record(make_trial(params=params)) for params in variants)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from records import make_record, make_trial, save
@@ -50,9 +52,10 @@ def test_a_long_board_takes_several_floats_with_the_notes_under_the_last(tmp_pat
 
 def test_bibtex_has_the_entries_of_the_methods_shown_once(tmp_path: Path) -> None:
     paper = {"title": "T", "year": 2017, "url": "", "bibtex": "@article{x,\n  title = {T}\n}"}
-    methods: dict[str, dict[str, object]] = {"a": {"paper": paper}, "b": {"paper": paper}, "c": {"paper": None}}
+    methods: dict[str, Any] = {"a": {"paper": paper}, "b": {"paper": paper}, "c": {"paper": None}}
     methods["absent"] = {"paper": {**paper, "bibtex": "@article{y}"}}
-    assert bibtex([board(tmp_path, "a", "b", "c")], methods) == "@article{x,\n  title = {T}\n}\n"
+    shown = replace(board(tmp_path, "a", "b", "c"), methods=methods)
+    assert bibtex([shown]) == "@article{x,\n  title = {T}\n}\n"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from records import make_record, make_trial, save, save_failure, save_plan
 
+import leaderboards
 from bench.record import RecordError, write_json
 from bench.spec import DENSE
 from leaderboards.results import check_publishable, read
@@ -65,6 +67,16 @@ def test_another_protocol_version_is_named(tmp_path: Path) -> None:
     assert len(results.problems) == 1 and "protocol 0" in results.problems[0]
 
 
+def test_an_unknown_method_is_named_where_nothing_describes_it(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / f"{make_record().key}.json", make_record())
+    unknown = make_record(make_trial("l2"))
+    write_json(tmp_path / "a" / f"{unknown.key}.json", unknown)
+    results = read(tmp_path / "a")
+    assert [entry.record.trial.method.name for entry in results.records] == ["l1"]
+    (problem,) = results.problems
+    assert "unknown method, 'l2'" in problem and "methods.json" in problem
+
+
 def test_an_unknown_method_is_named_where_the_methods_are_known(tmp_path: Path) -> None:
     save(tmp_path, make_record(), make_record(make_trial("l2")))
     (tmp_path / "methods.json").write_text('{"l1": {"summary": "", "start": "pretrained", "paper": null}}')
@@ -118,3 +130,25 @@ def test_curves_survive_without_the_history(tmp_path: Path) -> None:
     assert entry.record.history == []
     assert list(entry.curve.epochs) == [1.0, 2.0] and list(entry.curve.loss) == [2.0, 1.0]
     assert not entry.curve.on_test
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("top1", "NaN"), ("top1", "1e999"), ("top1", "100.5"), ("top1", "-1"), ("macs", "1" + "0" * 400),
+        ("macs", "-5"), ("params", "NaN"), ("test_images", "0"), ("top5", "null"), ("top5", '"high"'),
+    ],
+)  # fmt: skip
+def test_what_no_network_could_have_is_refused_and_the_rest_is_built(tmp_path: Path, place: str, value: str) -> None:
+    whole, other = make_record(), make_record(make_trial("random"))
+    save(tmp_path, whole, other)
+    path = tmp_path / "trials" / other.key / "record.json"
+    text = path.read_text()
+    path.write_text(re.sub(rf'("result": \{{[^}}]*"{place}": )[^,\n]*', rf"\g<1>{value}", text))
+    assert path.read_text() != text
+    results = read(tmp_path)
+    assert [entry.record.key for entry in results.records] == [whole.key]
+    (problem,) = results.problems
+    assert str(path) in problem and f"result.{place}" in problem and "\n" not in problem
+    leaderboards.report(results, tmp_path / "report")
+    assert "90.00" in (tmp_path / "report" / "table.md").read_text()

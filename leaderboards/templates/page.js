@@ -59,6 +59,12 @@ function abscissas(board) {
   ];
 }
 
+/* The extent of the values, at least `least` wide: two rows a hair apart must not fill the plot. */
+function span(values, least) {
+  const [low, high] = d3.extent(values), pad = Math.max(0, least - (high - low)) / 2;
+  return [low - pad, high + pad];
+}
+
 function plotAgainst(abscissa, board, hidden, width) {
   const points = board.rows.filter((row) => row.top1 && !row.dense && !hidden.has(row.label))
     .map((row) => ({ ...row, x: abscissa.of(row), xStd: abscissa.std?.(row) ?? 0, y: row.top1[0], std: row.top1[1] ?? 0 }))
@@ -67,17 +73,20 @@ function plotAgainst(abscissa, board, hidden, width) {
   const labels = [...new Set(points.map((row) => row.label))];
   const style = (label) => points.find((row) => row.label === label).style;
   const dense = board.rows.filter((row) => row.dense && row.top1).map((row) => ({ x: abscissa.std ? abscissa.of(row) : null, y: row.top1[0], label: row.label }));
+  const front = points.toSorted((a, b) => a.x - b.x || b.y - a.y)
+    .reduce((best, point) => best.length && point.y <= best.at(-1).y ? best : [...best, point], []);
   const bars = points.filter((row) => row.std > 0), barsAcross = points.filter((row) => row.xStd > 0);
   return Plot.plot({
     width, height: Math.min(420, Math.max(300, width * 0.5)), marginLeft: 52, marginBottom: 42, grid: true,
-    x: { label: abscissa.label, nice: true, inset: 8 },
-    y: { label: "Top-1 (%)", nice: true, tickFormat: (v) => String(+v.toFixed(2)) },
+    x: { label: abscissa.label, nice: true, inset: 8, domain: span(points.flatMap((row) => [row.x - row.xStd, row.x + row.xStd]), 0.1 * points[0].x) },
+    y: { label: "Top-1 (%)", nice: true, domain: span([...points.flatMap((row) => [row.y - row.std, row.y + row.std]), ...dense.map((row) => row.y)], 1), tickFormat: (v) => String(+v.toFixed(2)) },
     color: { domain: labels, range: labels.map((label) => style(label)[0]) },
     symbol: { domain: labels, range: labels.map((label) => style(label)[1]) },
     marks: [
       Plot.ruleY(dense, { y: "y", strokeDasharray: "6 4" }),
       Plot.ruleX(dense.filter((row) => row.x !== null), { x: "x", strokeDasharray: "6 4" }),
       Plot.text(dense, { y: "y", text: "label", frameAnchor: "left", dx: 4, dy: -8, textAnchor: "start" }),
+      Plot.line(front, { x: "x", y: "y", curve: "step-after", stroke: "currentColor", strokeOpacity: 0.16, strokeWidth: 6 }),
       Plot.line(points, { x: "x", y: "y", z: "label", stroke: "label", strokeOpacity: 0.5, sort: "x" }),
       Plot.ruleX(bars, { x: "x", y1: (d) => d.y - d.std, y2: (d) => d.y + d.std, stroke: "label", strokeWidth: 1.3, marker: "tick-x" }),
       Plot.ruleY(barsAcross, { y: "y", x1: (d) => d.x - d.xStd, x2: (d) => d.x + d.xStd, stroke: "label", strokeWidth: 1.3, marker: "tick-y" }),
@@ -169,8 +178,10 @@ async function openDetail(board, section, id) {
     runs.append(item);
   }
   for (const [seed, state, reason] of row.unfinished) runs.append(element("li", `seed ${seed}: ${state} (${reason})`, { class: state }));
-  panel.append(runs, element("p", "In a suite: "));
-  panel.lastChild.append(element("code", row.suite_line));
+  const { text, line, href } = row.asked;
+  panel.append(runs, element("p", href ? "Asked for in " : "In a suite:"));
+  if (href) panel.lastChild.append(element("a", `suite.yaml, line ${line}`, { href: `${href}#L${line}`, class: "suite" }), ":");
+  panel.append(element("pre", text));
   const values = element("div", "", { class: "values" });
   for (const [name, value] of Object.entries(row.detail)) {
     const pair = element("span");
@@ -180,22 +191,27 @@ async function openDetail(board, section, id) {
   panel.append(values);
   const charts = element("div", "", { class: "charts" });
   panel.append(charts);
-  drawCharts(charts, row);
+  drawCharts(charts, row, board.rows[id].style?.[0] ?? "#888888");
   panel.scrollIntoView({ block: "nearest" });
 }
 
-function drawCharts(charts, row) {
+/* In the method's colour, as in the plot above; its seeds in shades of it. */
+function drawCharts(charts, row, colour) {
+  const planned = [];  // drawn when all are there, and so as wide as they will be
   const chart = (title, make) => {
     const box = element("div", "", { class: "chart" });
+    box.append(element("h3", title));
     charts.append(box);
-    box.append(element("h3", title), make(Math.min(560, Math.max(280, box.clientWidth))));
+    planned.push([box, make]);
   };
   const points = row.runs.flatMap((run) => run.curve.epochs.map((epoch, i) => ({
     epoch, seed: `seed ${run.seed}`, loss: run.curve.loss[i], top1: run.curve.top1[i],
   })));
+  const seeds = [...new Set(points.map((point) => point.seed))];
+  const shade = d3.interpolateLab(colour, getComputedStyle(charts).color);
   const curve = (y, label) => (width) => Plot.plot({
-    width, height: 220, marginLeft: 50, grid: true, x: { label: "Epoch" }, y: { label, nice: true },
-    color: { legend: true, scheme: "Tableau10" },
+    width, height: 220, marginLeft: 50, grid: true, x: { label: "Epoch" }, y: { label, nice: true, tickFormat: (v) => String(+v.toFixed(4)) },
+    color: { legend: true, domain: seeds, range: seeds.map((_, i) => shade(0.8 * i / seeds.length)) },
     marks: [Plot.line(points, { x: "epoch", y, stroke: "seed" }), Plot.dot(points, { x: "epoch", y, fill: "seed", r: 1.5, tip: true })],
   });
   if (points.length) {
@@ -210,11 +226,12 @@ function drawCharts(charts, row) {
       x: { domain: widths.map((d) => d.layer), ticks: [], label: "Layer, from the input on" }, y: { label: "Filters", grid: true },
       marks: [
         Plot.barY(widths, { x: "layer", y: "dense", fill: "#88888855" }),
-        Plot.barY(widths, { x: "layer", y: "kept", fill: "#0072B2", tip: true, title: (d) => `${d.layer}\n${d.kept} of ${d.dense}` }),
+        Plot.barY(widths, { x: "layer", y: "kept", fill: colour, tip: true, title: (d) => `${d.layer}\n${d.kept} of ${d.dense}` }),
         Plot.ruleY([0]),
       ],
     }));
   }
+  for (const [box, make] of planned) box.append(make(Math.min(560, Math.max(260, box.clientWidth))));
 }
 
 function makePrinted(board, section) {

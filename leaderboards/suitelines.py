@@ -1,0 +1,86 @@
+"""Where a result was asked for: the copy of the suite file that a run keeps, and the method's entry in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import suitefile
+from bench.errors import UserError
+from bench.record import RecordError
+from bench.spec import MethodSpec
+
+NAME = "suite.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteLine:
+    """An entry under `methods`: its file, its first line counted from 1, and its text."""
+
+    path: Path
+    number: int
+    text: str
+
+
+class SuiteCopy:
+    """The suite file of a run folder; what made a record is looked up in it."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RecordError, naming the file, where it is no suite."""
+        try:
+            self._file = suitefile.read(path)
+        except UserError as error:
+            raise RecordError(str(error)) from error
+        self.path = path
+        self._lines = path.read_text(encoding="utf-8").splitlines()
+        self._known: dict[str, SuiteLine | None] = {}
+
+    def line(self, suite: str, method: MethodSpec) -> SuiteLine | None:
+        """The entry that this method with these hyper-parameters comes from; None where there is none in the file."""
+        key = f"{suite} {method.model_dump_json()}"
+        if key not in self._known:
+            self._known[key] = self._find(method) if self._file.values.get("name") == suite else None
+        return self._known[key]
+
+    def _find(self, method: MethodSpec) -> SuiteLine | None:
+        items = self._file.values.get("methods")
+        for item, node in zip(items if isinstance(items, list) else [], self._nodes(), strict=False):
+            name, given = next(iter(item.items())) if isinstance(item, dict) and item else (item, None)
+            if name == method.name and all(_asks_for(v, method.params.get(k)) for k, v in _items(given)):
+                first = node.start_mark.line
+                return SuiteLine(self.path, first + 1, "\n".join(_entry(self._lines[first:])))
+        return None
+
+    def _nodes(self) -> list[Any]:
+        root = self._file.root
+        pairs = root.value if isinstance(root, yaml.MappingNode) else []
+        return next((value.value for key, value in pairs if key.value == "methods"), [])
+
+
+def _items(given: Any) -> list[tuple[Any, Any]]:
+    return list(given.items()) if isinstance(given, dict) else []
+
+
+def _asks_for(given: Any, resolved: Any) -> bool:
+    """A value, or a list of choices with it; numbers that YAML takes for text, such as 1e-4, are numbers."""
+    return _same(given, resolved) or (isinstance(given, list) and any(_same(choice, resolved) for choice in given))
+
+
+def _same(given: Any, resolved: Any) -> bool:
+    if isinstance(given, list) and isinstance(resolved, list):
+        return len(given) == len(resolved) and all(map(_same, given, resolved))
+    try:
+        return bool(given == resolved or float(given) == float(resolved))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _entry(lines: list[str]) -> list[str]:
+    """The first line and those indented further, without comments and the first one's margin."""
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    inside = takewhile(lambda line: line[: margin + 1].isspace(), lines[1:])
+    return [line[margin:].split(" #")[0].rstrip() for line in [lines[0], *inside]]
