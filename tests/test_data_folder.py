@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from test_data import CPU, SHARED, equal, generator
+from torch import Tensor
 
 from bench import data, run_suite
 from bench.data import DataError
@@ -177,3 +178,21 @@ def test_a_trained_imagenet_network_on_real_images(tmp_path: Path, monkeypatch: 
     result = read_record(tmp_path / "trials" / key / "record.json").result
     assert result.top1 == pytest.approx(69.6, abs=0.21) and result.test_images == 500  # one image on another processor
     assert result.present_top1 == pytest.approx(97.8, abs=0.21)
+
+
+def test_shards_of_an_image_folder_decode_their_share_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, opened = folder(root), []
+    whole = list(loaded.train(7, generator(), augment=True))
+    decode = Image.open
+    monkeypatch.setattr(Image, "open", lambda file: (opened.append(file), decode(file))[1])
+    shards = [list(loaded.train(7, generator(), augment=True, shard=(k, 2))) for k in range(2)]
+    assert len(opened) == 14  # 18 images: two batches of 7
+    assert [[len(labels) for _, labels in shard] for shard in shards] == [[3, 3], [4, 4]]
+    # the same images in the same augmentation, though in other batches: timm's loader shuffles each share for itself
+    assert brightness(shards[0] + shards[1]) == brightness(whole)
+    assert [labels.tolist() for k in range(2) for _, labels in loaded.test(4, shard=(k, 2))] == [[0, 0, 1], [1, 2, 2]]
+
+
+def brightness(batches: list[tuple[Tensor, Tensor]]) -> list[float]:
+    """Of every image, sorted."""
+    return sorted(float(image.mean()) for images, _ in batches for image in images)
