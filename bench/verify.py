@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import backbones, channels, cost, data, loop, machine
+from bench import backbones, channels, cost, data, loop, machine, registry
 from bench.compact import describe, load_compact
 from bench.errors import UserError
 from bench.record import Measured, Record, beside, read_record
@@ -70,10 +70,22 @@ def _arithmetic(record: Record) -> Iterator[Check]:
     yield _check(abs(epochs - record.spent.epochs) < 1e-6, text, f"the history has {epochs:g}")
     best = max((row.top1 for row in record.history if row.top1 is not None), default=None)
     yield _check(record.best_top1 == best, f"best test epoch {record.best_top1}", f"the history says {best}")
-    if dense and trial.keep_macs and record.off_target is not None:
+    has_dense = trial.dense is not None and trial.method.name != DENSE
+    text = f"{'a' if dense else 'no'} dense network to compare with"
+    yield _check((dense is not None) == has_dense, text, f"its trial has {'one' if has_dense else 'none'}")
+    if method := registry.methods().get(trial.method.name):
+        elsewhere = trial.method.name == DENSE and trial.dense is not None and trial.dense.recipe is None
+        start = "pretrained" if elsewhere else method.start
+        yield _check(
+            record.starts_from == start, f"starts from {record.starts_from}", f"the method starts from {start}"
+        )
+    else:
+        yield Check("note", f"{trial.method.name} is not a method here: how it starts and trains was not looked at")
+    if dense and trial.keep_macs:
         off = 100 * (result.macs / dense.macs - trial.keep_macs)
-        text = f"{record.off_target:+.3f} points of dense MACs off the target"
-        yield _check(abs(off - record.off_target) < 1e-6, text, f"its MACs are {off:+.3f} off")
+        claimed = record.off_target
+        text = f"{'no' if claimed is None else f'{claimed:+.3f}'} points of dense MACs off the target"
+        yield _check(claimed is not None and abs(off - claimed) < 1e-6, text, f"its MACs are {off:+.3f} off")
 
 
 def _baseline(path: Path, record: Record) -> Iterator[Check]:
@@ -126,6 +138,15 @@ def _accuracy(record: Record, network: Path, root: str | None) -> Iterator[Check
     spec = trial.dataset.model_copy(update={"root": root}) if root else trial.dataset
     loaded = data.load(spec, seed=trial.seed, device=device, mean=about.mean, std=about.std)
     images = loaded.steps(trial.recipe.batch_size) * min(trial.recipe.batch_size, loaded.train_images)
+    seen = sum(round(row.epochs * images) for row in record.history)
+    yield _check(
+        seen == record.spent.images, f"{record.spent.images:,} images of training", f"the history has {seen:,}"
+    )
+    method, budget = registry.methods().get(trial.method.name), trial.recipe.epochs
+    if method and not method.control:
+        one_step = trial.recipe.batch_size / images if images else 0.0
+        text = f"within its budget of {budget} epochs"
+        yield _check(record.spent.epochs <= budget + one_step + 1e-6, text, f"{record.spent.epochs:g} were spent")
     spent = sum(3.0 * row.macs * row.epochs * images for row in record.history)
     text = f"{record.spent.macs:.4g} MACs of training"
     yield _check(abs(spent - record.spent.macs) <= 1e-6 * spent, text, f"history and data give {spent:.4g}")

@@ -6,6 +6,8 @@ import json
 import shutil
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from bench import cli, verify
 from bench.record import Record
@@ -82,6 +84,15 @@ ONE_IMAGE = 100 / 360
         ({"spent__macs": lambda v: v / 2}, "MACs of training"),
         ({"best_top1": 99.0}, "best test epoch"),
         ({"off_target": 0.0}, "off the target"),
+        ({"off_target": None}, "off the target"),
+        ({"starts_from": "scratch"}, "the method starts from pretrained"),
+        ({"dense": None, "off_target": None}, "its trial has one"),
+        ({"spent__images": lambda v: v - 128}, "images of training"),
+        ({"history": lambda rows: rows[:1]}, "the history has 1"),
+        ({"history": lambda rows: [{**rows[0], "macs": 1}, *rows[1:]]}, "MACs of training"),
+        ({"history": lambda rows: rows * 2, "spent__epochs": 4.0}, "within its budget of 2 epochs, but 4 were spent"),
+        ({"history": lambda rows: [{**row, "top1": 99.0} for row in rows]}, "best test epoch"),
+        ({"key": "0" * 16}, "was altered"),
         ({"trial__seed": 7}, "was altered"),
         ({"result__top1": "high"}, "is not a record"),
         ({"unknown": 1}, "is not a record"),
@@ -98,6 +109,32 @@ def test_another_network_beside_the_record_is_refused(record, run):
     assert any("counted anew" in text for text in refused(record))
     record.with_name("model.safetensors").write_bytes(b"no network")
     assert "cannot be read as safetensors" in refused(record)[-1]
+
+
+def test_every_forgery_ends_with_its_reason_and_exit_code_1(record, capsys):
+    change(record, result__macs=lambda v: v // 2)
+    assert cli.main(["verify", str(record.parents[1])]) == 1  # beside an honest one
+    shown = capsys.readouterr().out
+    assert "1 verified, 1 refused" in shown and "counted anew" in shown
+    assert sum(line.endswith(": refused") for line in shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_network_is_refused(record, share):
+    network = record.with_name("model.safetensors")
+    whole = network.read_bytes()
+    network.write_bytes(whole[: int(len(whole) * share)])
+    reasons = refused(record)
+    assert reasons and "model.safetensors" in reasons[-1], reasons
+
+
+def test_weights_that_were_changed_are_refused(record):
+    """The same shapes, other values: all counts agree, the accuracy does not."""
+    network = record.with_name("model.safetensors")
+    with safe_open(network, "pt") as file:
+        about, weights = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({name: w.flip(0).contiguous() for name, w in weights.items()}, network, about)
+    assert any("evaluated anew" in text for text in refused(record))
 
 
 def test_the_network_may_lie_elsewhere_but_not_be_missing(record, tmp_path, capsys):
