@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="the I-th of N shares of it, for job arrays"
     )
     parser_run.add_argument("--scheduler", choices=["ray", "inline"], default="ray")
-    parser_run.add_argument("--address", help="of a Ray cluster to join (default: Ray on this machine)")
+    parser_run.add_argument("--address", help="HOST:PORT of a Ray cluster, or auto (default: Ray on this machine)")
     parser_run.add_argument("--retry-failed", action="store_true", help="run trials again whose method failed")
     parser_run.add_argument("--dry-run", action="store_true", help="print the trials and their estimated cost")
 

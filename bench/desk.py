@@ -56,6 +56,8 @@ class Desk:
             raise ValueError("that is no trial's key")
         held, folder = ExitStack(), self._trials / key
         lease = held.enter_context(hold(folder))
+        for left in folder.rglob(".*." + "[0-9a-f]" * 32):  # by a desk that was killed
+            left.unlink(missing_ok=True)
         own = [path.relative_to(folder).as_posix() for path in (*folder.glob("journal/*"), *folder.iterdir())]
         own = [name for name in own if (KEPT.fullmatch(name) and name != "model.safetensors") or name == "log.txt"]
         theirs = [f"{need}/{name}" for need in needs for name in ("record.json", "model.safetensors")]

@@ -17,8 +17,8 @@ from bench.join import first_line, start
 from bench.resources import Resources
 from bench.spec import Trial
 
-IMPORT = (ImportError, AttributeError)
-"""What is raised where a worker cannot load the work: the trial's own errors are not raised, but written down."""
+UNKNOWN = ("No module named", "Can't get attribute", "has no attribute")
+"""Where a node lacks what a trial is made of. The trial's own errors are not raised, but written down."""
 
 
 class OnRay:
@@ -105,8 +105,9 @@ class OnRay:
         except self.ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
                 return str(error.cause)
-            hint = " (is the same prunebench installed on every node?)" if isinstance(error.cause, IMPORT) else ""
-            return f"{type(error.cause).__name__}: {first_line(error.cause)}{hint}"
+            said = first_line(error.cause)
+            hint = ": is the same installed on every node?" if any(sign in said for sign in UNKNOWN) else ""
+            return f"{type(error.cause).__name__}: {said}{hint}"
         except self.ray.exceptions.WorkerCrashedError:
             return "the worker process died: it was killed, ran out of memory or crashed"
         except self.ray.exceptions.NodeDiedError:

@@ -184,6 +184,10 @@ def test_what_arrives_damaged_or_in_part_gets_no_name(there):
     there.ask.desk.write(token, "model.safetensors", 0, b"a half", False)
     there.ask.desk.end(KEY)
     assert [p for p in folder.rglob("*") if p.is_file()] == []
+    put(folder, f"journal/.x.safetensors.{token}", b"of a desk that was killed")
+    there.ask.desk.begin(KEY, ())
+    there.ask.desk.end(KEY)
+    assert [p for p in folder.rglob("*") if p.is_file()] == []
 
 
 def test_a_finished_event_and_a_key_are_not_deleted_or_invented(there):

@@ -64,6 +64,16 @@ def test_a_pipe_gets_a_line_for_each_change(tmp_path):
     ]
 
 
+def test_a_cluster_says_where_a_trial_runs():
+    stream = io.StringIO()
+    progress = {"phase": "on node3, carried to the driver"}
+    Progress(stream).show(Status((trial("l1", "running", progress=progress), trial("fpgm", "running"))))
+    assert stream.getvalue().splitlines()[:2] == [
+        "started  l1 50% seed 0 (l1key): on node3, carried to the driver",
+        "started  fpgm 50% seed 0 (fpgmkey)",
+    ]
+
+
 def test_what_was_done_before_is_only_counted():
     stream = io.StringIO()
     with Progress(stream) as progress:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,17 @@ def test_ray_refuses_what_no_machine_has(tmp_path, cluster):
     with pytest.raises(UserError, match=r"asks for 64 CPUs and 0 GPUs.*there are: 2 CPUs and 1 GPUs.*resources"):
         run([make("l1")], tmp_path, scheduler="ray", resources=Resources(cpus=64))
     assert not (tmp_path / "tries.txt").exists()
+
+
+def test_ray_says_what_a_worker_cannot_load(tmp_path, cluster, monkeypatch):
+    module = types.ModuleType("only_here")  # a method's package that the nodes lack
+    exec("def run_trial(*_, **__): pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    trial = make("l1")
+    summary = run([trial], tmp_path, scheduler="ray", run_trial=module.run_trial)
+    assert summary.failed == {
+        trial.key: "RaySystemError: System error: No module named 'only_here': is the same installed on every node?"
+    }
 
 
 # A whole program, interrupted -----------------------------------------------------------------------------------------
