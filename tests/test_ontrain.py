@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def cluster():
     ray.shutdown()
 
 
-def pair(trial: Trial, out: Path, *, suite: str, threads: int, ranks: Group) -> None:
+def pair(trial: Trial, out: Path, *, suite: str, threads: int, ranks: Group, kept: Callable[[], None]) -> None:
     """Stands in for bench.trial.run_trial in two processes; `do` says how it ends, and in which of them."""
     folder, do = out / "trials" / trial.key, trial.method.params["do"]
     with (out / "tries.txt").open("a") as file:

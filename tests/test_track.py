@@ -93,7 +93,7 @@ def track(tmp_path, notes):
 
 def test_a_trial_becomes_one_run_with_everything(tmp_path, track, notes):
     folder = tmp_path / "trials" / TRIAL.key
-    rows = [epoch(1), epoch(2, math.nan), epoch(3)]
+    rows = [epoch(1), epoch(2, 2.5), epoch(3)]
     with track() as tracker:
         tracker.update(status(folder, "waiting"))
         tracker.update(status(folder, "running"))
@@ -173,7 +173,7 @@ def test_a_trial_that_goes_on_after_a_kill_is_one_whole_run(tmp_path, track):
 
 def test_a_failed_trial_is_a_failed_run_until_it_succeeds(tmp_path, track):
     folder = tmp_path / "trials" / TRIAL.key
-    write_history(folder, [epoch(1, math.inf)])
+    write_history(folder, [epoch(1, 2.5)])
     write_failure(folder, Failure(key=TRIAL.key, trial=TRIAL, kind="method", reason="NaN", when="now"))
     with track() as tracker:
         tracker.update(status(folder, "failed", "the loss is NaN"))
