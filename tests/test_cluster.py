@@ -165,7 +165,7 @@ def test_a_wrong_token_and_none_are_one_line(head_node):
         for mode, more in modes.items()
     }
     for mode, process in joins.items():
-        said = process.communicate(timeout=120)[0]
+        said = process.communicate(timeout=240)[0]
         assert said == (
             f"the Ray cluster at {head_node.address} refuses this token (RAY_AUTH_MODE is {mode} here): all nodes and "
             "this command need one RAY_AUTH_MODE, and with `token` one RAY_AUTH_TOKEN or ~/.ray/auth_token\n"
