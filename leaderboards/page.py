@@ -17,10 +17,11 @@ from markupsafe import Markup
 
 from leaderboards.boards import Board
 from leaderboards.columns import FORMS, columns
+from leaderboards.curves import Curve
 from leaderboards.escape import plain
 from leaderboards.notes import notes, title
 from leaderboards.provenance import command
-from leaderboards.results import Curve, Entry
+from leaderboards.results import Entry
 from leaderboards.row import Row
 from leaderboards.styles import Style, styles
 from leaderboards.tables import relative
