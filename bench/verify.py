@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import backbones, channels, cost, data, loop, machine
+from bench import backbones, channels, cost, data, loop, machine, registry
 from bench.compact import describe, load_compact
 from bench.errors import UserError
 from bench.record import Measured, Record, beside, read_record
-from bench.spec import DENSE, PROTOCOL
+from bench.spec import DENSE, PROTOCOL, starts_from
 
 SAME_KIND, OTHER_KIND = 0.02, 0.1
 """Points by which an honest accuracy may differ: on the same model of CPU or GPU, and on another.
@@ -70,10 +70,17 @@ def _arithmetic(record: Record) -> Iterator[Check]:
     yield _check(abs(epochs - record.spent.epochs) < 1e-6, text, f"the history has {epochs:g}")
     best = max((row.top1 for row in record.history if row.top1 is not None), default=None)
     yield _check(record.best_top1 == best, f"best test epoch {record.best_top1}", f"the history says {best}")
-    if dense and trial.keep_macs and record.off_target is not None:
+    method = registry.methods().get(trial.method.name)
+    if method is None:
+        yield Check("note", f"what the method {trial.method.name} starts from was not looked at: it is not installed")
+    else:
+        start = starts_from(trial, method.start)
+        yield _check(record.starts_from == start, f"starts from {record.starts_from}", f"it starts from {start}")
+    if dense and trial.keep_macs and (record.off_target is not None or (method is not None and method.prunes)):
         off = 100 * (result.macs / dense.macs - trial.keep_macs)
-        text = f"{record.off_target:+.3f} points of dense MACs off the target"
-        yield _check(abs(off - record.off_target) < 1e-6, text, f"its MACs are {off:+.3f} off")
+        text = f"{record.off_target or 0:+.3f} points of dense MACs off the target"
+        holds = record.off_target is not None and abs(off - record.off_target) < 1e-6
+        yield _check(holds, text, f"its MACs are {off:+.3f} off")
 
 
 def _baseline(path: Path, record: Record) -> Iterator[Check]:
@@ -85,7 +92,8 @@ def _baseline(path: Path, record: Record) -> Iterator[Check]:
         yield Check("note", f"the accuracy of its dense network was not looked at: {file} is not there")
         return
     baseline = read_record(file)
-    same = record.dense == baseline.result and record.spent_dense in (None, baseline.spent)
+    spent = baseline.spent if record.starts_from == "pretrained" else None
+    same = record.dense == baseline.result and record.spent_dense == spent
     yield _check(same, f"dense network of trial {baseline.key}", "that trial's own record says something else of it")
 
 
@@ -129,6 +137,9 @@ def _accuracy(record: Record, network: Path, root: str | None) -> Iterator[Check
     spent = sum(3.0 * row.macs * row.epochs * images for row in record.history)
     text = f"{record.spent.macs:.4g} MACs of training"
     yield _check(abs(spent - record.spent.macs) <= 1e-6 * spent, text, f"history and data give {spent:.4g}")
+    seen = sum(round(row.epochs * images) for row in record.history)
+    text = f"{record.spent.images:,} training images"
+    yield _check(seen == record.spent.images, text, f"history and data give {seen:,}")
     torch.set_flush_denormal(True)
     model = load_compact(network).to(device).to(memory_format=torch.channels_last)
     top1, top5, tested = loop.accuracy(model, loaded.test(500))

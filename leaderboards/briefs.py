@@ -64,7 +64,7 @@ def reader(paths: Sequence[Path]) -> Callable[[Path], tuple[Record, Curve]]:
 
 def _child(paths: list[str]) -> tuple[subprocess.Popen[bytes], Any] | None:
     """A process that answers into a file: a pipe would be full before anyone reads it."""
-    out = tempfile.TemporaryFile()  # noqa: SIM115: closed by whoever reads the answer
+    out = tempfile.TemporaryFile()  # noqa: SIM115 (who reads the answer closes it)
     command = [sys.executable, "-P", "-m", "leaderboards.briefs"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
