@@ -82,6 +82,7 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
         ]
 
     assert len(column("method")) == 7 and HOSTILE in column("method")
+    assert board.locator(".incomplete").all_inner_texts() == [f"Failed ({HOSTILE}): random at 50 % (seed 0)."]
     board.locator(".tabulator-col[tabulator-field=top1]").first.click()
     assert column("top1")[0].startswith("91.10") and column("top1")[-1] == "failed"
     board.locator(".tabulator-col[tabulator-field=top1]").first.click()
