@@ -52,6 +52,8 @@ class Spent(_Part):
 class Epoch(_Part):
     """One epoch (or part of one) of one phase. `top1`: the test set where the trial records it, else None."""
 
+    model_config = ConfigDict(allow_inf_nan=True)  # a loss may diverge, and its log is kept
+
     phase: str
     epoch: int
     epochs: float

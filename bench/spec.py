@@ -178,3 +178,9 @@ class Trial(Spec):
         """Short name for people, such as `dcff 50% seed 0`."""
         point = "" if self.keep_macs is None else f" {100 * self.keep_macs:g}%"
         return f"{self.method.name}{point} seed {self.seed}"
+
+
+def starts_from(trial: Trial, start: Literal["pretrained", "scratch"]) -> Literal["pretrained", "scratch"]:
+    """What a trial starts from, `start` being what its method says; a dense network may be trained elsewhere."""
+    trained_elsewhere = trial.dense is not None and trial.dense.recipe is None
+    return "pretrained" if trial.method.name == DENSE and trained_elsewhere else start

@@ -23,7 +23,7 @@ from bench.method import Budget, Method, MethodError
 from bench.ranks import ALONE, Ranks
 from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
 from bench.session import Session
-from bench.spec import DENSE, Trial
+from bench.spec import DENSE, Trial, starts_from
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
 """Full, over quota, read-only, forbidden, broken, or gone from the network."""
@@ -159,7 +159,7 @@ def _run(
         key=trial.key,
         suite=suite,
         trial=trial,
-        starts_from=_starts_from(trial, method),
+        starts_from=starts_from(trial, method.start),
         result=result,
         dense=baseline.result if baseline else None,
         cut_top1=session.cut_top1,
@@ -252,11 +252,6 @@ def check_plain(model: object) -> None:
             raise MethodError(f"the method left a hook on {name}")
         if not torch.isfinite(parameter).all():
             raise MethodError(f"the method left values in {name} that are not finite")
-
-
-def _starts_from(trial: Trial, method: Method) -> Any:
-    trained_elsewhere = trial.dense is not None and trial.dense.recipe is None
-    return "pretrained" if trial.method.name == DENSE and trained_elsewhere else method.start
 
 
 def _notes(trial: Trial, loaded: data.Data) -> list[str]:

@@ -14,7 +14,7 @@ from bench import backbones, channels, cost, data, loop, machine, registry
 from bench.compact import describe, load_compact
 from bench.errors import UserError
 from bench.record import Measured, Record, beside, read_record
-from bench.spec import DENSE, PROTOCOL
+from bench.spec import DENSE, PROTOCOL, starts_from
 
 SAME_KIND, OTHER_KIND = 0.02, 0.1
 """Points by which an honest accuracy may differ: on the same model of CPU or GPU, and on another.
@@ -73,19 +73,17 @@ def _arithmetic(record: Record) -> Iterator[Check]:
     has_dense = trial.dense is not None and trial.method.name != DENSE
     text = f"{'a' if dense else 'no'} dense network to compare with"
     yield _check((dense is not None) == has_dense, text, f"its trial has {'one' if has_dense else 'none'}")
-    if method := registry.methods().get(trial.method.name):
-        elsewhere = trial.method.name == DENSE and trial.dense is not None and trial.dense.recipe is None
-        start = "pretrained" if elsewhere else method.start
-        yield _check(
-            record.starts_from == start, f"starts from {record.starts_from}", f"the method starts from {start}"
-        )
+    method = registry.methods().get(trial.method.name)
+    if method is None:
+        yield Check("note", f"what the method {trial.method.name} starts from was not looked at: it is not installed")
     else:
-        yield Check("note", f"{trial.method.name} is not a method here: how it starts and trains was not looked at")
-    if dense and trial.keep_macs:
+        start = starts_from(trial, method.start)
+        yield _check(record.starts_from == start, f"starts from {record.starts_from}", f"it starts from {start}")
+    if dense and trial.keep_macs and (record.off_target is not None or (method is not None and method.prunes)):
         off = 100 * (result.macs / dense.macs - trial.keep_macs)
-        claimed = record.off_target
-        text = f"{'no' if claimed is None else f'{claimed:+.3f}'} points of dense MACs off the target"
-        yield _check(claimed is not None and abs(off - claimed) < 1e-6, text, f"its MACs are {off:+.3f} off")
+        text = f"{record.off_target or 0:+.3f} points of dense MACs off the target"
+        holds = record.off_target is not None and abs(off - record.off_target) < 1e-6
+        yield _check(holds, text, f"its MACs are {off:+.3f} off")
 
 
 def _baseline(path: Path, record: Record) -> Iterator[Check]:
@@ -97,7 +95,8 @@ def _baseline(path: Path, record: Record) -> Iterator[Check]:
         yield Check("note", f"the accuracy of its dense network was not looked at: {file} is not there")
         return
     baseline = read_record(file)
-    same = record.dense == baseline.result and record.spent_dense in (None, baseline.spent)
+    spent = baseline.spent if record.starts_from == "pretrained" else None
+    same = record.dense == baseline.result and record.spent_dense == spent
     yield _check(same, f"dense network of trial {baseline.key}", "that trial's own record says something else of it")
 
 

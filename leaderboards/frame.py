@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from bench.spec import Trial
 from leaderboards.results import Entry, Folders, read
 
 if TYPE_CHECKING:
@@ -12,28 +13,39 @@ if TYPE_CHECKING:
 
 
 def load(folders: Folders) -> pd.DataFrame:
-    """One row per record; accuracies and shares in percent, MACs and parameters as counts, times in seconds.
+    """One row per record, and one per trial without a record: column `state`, done, failed, missing or refused.
 
-    Hyper-parameters and recipe are columns `params.*` and `recipe.*`; speed, of the machine whose name comes first, is
-    `speedup.BATCH` and `latency_ms.BATCH`. What could not be read is warned about.
+    Accuracies and shares in percent, MACs and parameters as counts, times in seconds. Hyper-parameters and recipe are
+    columns `params.*` and `recipe.*`; speed, of the machine whose name comes first, is `speedup.BATCH` and
+    `latency_ms.BATCH`. What could not be read is warned about.
     """
     import pandas as pd
 
     results = read(folders)
     for problem in results.problems:
         warnings.warn(problem, stacklevel=2)
-    return pd.DataFrame([_flat(entry) for entry in results.records])
+    unfinished = [{**_asked(u.trial), "state": u.state, "reason": u.reason} for u in results.unfinished]
+    return pd.DataFrame([*map(_flat, results.records), *unfinished])
+
+
+def _asked(trial: Trial) -> dict[str, Any]:
+    """What is known of a trial before it has run."""
+    values: dict[str, Any] = {
+        "key": trial.key, "state": "done", "method": trial.method.name, "version": trial.method.version,
+        "dataset": trial.dataset.name, "subset": trial.dataset.subset, "backbone": trial.backbone.name,
+        "track": trial.track, "keep_macs": trial.keep_macs, "seed": trial.seed, "smoke": trial.smoke,
+        "protocol": trial.protocol, "twin": trial.twin, "baseline": trial.baseline,
+    }  # fmt: skip
+    values |= {f"params.{name}": value for name, value in trial.method.params.items()}
+    return values | {f"recipe.{name}": value for name, value in trial.recipe.model_dump().items()}
 
 
 def _flat(entry: Entry) -> dict[str, Any]:
     record = entry.record
-    trial = record.trial
-    values: dict[str, Any] = {
-        "key": record.key, "suite": record.suite, "method": trial.method.name, "version": trial.method.version,
-        "dataset": trial.dataset.name, "subset": trial.dataset.subset, "backbone": trial.backbone.name,
-        "track": trial.track, "keep_macs": trial.keep_macs, "seed": trial.seed, "smoke": trial.smoke,
-        "protocol": trial.protocol, "starts_from": record.starts_from, "cut_top1": record.cut_top1,
-        "best_top1": record.best_top1, "off_target": record.off_target, "twin": trial.twin, "baseline": trial.baseline,
+    values = _asked(record.trial)
+    values |= {
+        "suite": record.suite, "starts_from": record.starts_from, "cut_top1": record.cut_top1,
+        "best_top1": record.best_top1, "off_target": record.off_target,
         "started": record.started, "finished": record.finished, "path": str(entry.path),
     }  # fmt: skip
     values |= record.result.model_dump()
@@ -47,8 +59,6 @@ def _flat(entry: Entry) -> dict[str, Any]:
         values["measured_on"] = latency.name
         for t in latency.timings:
             values |= {f"speedup.{t.batch}": t.speedup.median, f"latency_ms.{t.batch}": t.compact_ms.median}
-    values |= {f"params.{name}": value for name, value in trial.method.params.items()}
-    values |= {f"recipe.{name}": value for name, value in trial.recipe.model_dump().items()}
     machine = record.machine.model_dump()
     machine.pop("versions")
     return values | {f"machine.{name}": value for name, value in machine.items()}

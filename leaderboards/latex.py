@@ -40,15 +40,15 @@ def latex(board: Board) -> str:
         chosen = [shown[name] for name in names if name in shown]
         own = {column.name for column in chosen} - {"method", "top1"}
         if own or not part:
-            tables.append(
-                _table(board, chosen, "table*", f"{title(board)}: {part}" if part else title(board), not part)
-            )
+            caption = f"{title(board)}: {part}" if part else title(board)
+            tables.append(_table(board, chosen, "table*", caption, [] if part else notes(board)))
     return "\n".join(tables)
 
 
 def latex_compact(board: Board) -> str:
     """One table that fits a column of a two-column paper."""
-    return _table(board, columns("brief", board.rows), "table", title(board), True)
+    chosen = columns("brief", board.rows)
+    return _table(board, chosen, "table", title(board), notes(board, columns=chosen))
 
 
 def bibtex(boards: Iterable[Board]) -> str:
@@ -59,14 +59,13 @@ def bibtex(boards: Iterable[Board]) -> str:
     return "".join(f"{entry}\n\n" for entry in dict.fromkeys(entries)).rstrip("\n") + "\n" if entries else ""
 
 
-def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, with_notes: bool) -> str:
+def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, below: list[str]) -> str:
     # What has not run is seen once, not again in every further table.
-    floats = list(_floats([row for row in board.rows if with_notes or row.entries]))
-    below = [escape_latex(_sentence(note)) for note in notes(board)] if with_notes else []
+    floats = list(_floats([row for row in board.rows if below or row.entries]))
     wide = environment == "table*"
+    foot = [r"\par\smallskip\raggedright", *(escape_latex(_sentence(note)) for note in below)] if below else []
     made = []
     for i, rows in enumerate(floats):
-        last = i == len(floats) - 1
         counted = f"{caption} ({i + 1} of {len(floats)})" if len(floats) > 1 else caption
         made += [
             rf"\begin{{{environment}}}",
@@ -77,10 +76,10 @@ def _table(board: Board, chosen: Sequence[Column], environment: str, caption: st
             r"\toprule",
             " & ".join(_stacked(_words(column.header, 10 if wide else 6), "b", column) for column in chosen) + r" \\",
             r"\midrule",
-            *_lines(rows, chosen, with_notes),
+            *_lines(rows, chosen, with_keys=bool(below)),
             r"\bottomrule",
             r"\end{tabular*}",
-            *([r"\par\smallskip\raggedright", *below] if last and below else []),
+            *(foot if i == len(floats) - 1 else []),
             rf"\end{{{environment}}}",
             "",
         ]

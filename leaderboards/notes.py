@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
+from leaderboards.columns import Column
 from leaderboards.row import OFF_TARGET
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
@@ -26,8 +29,18 @@ def title(board: Board) -> str:
     return f"SMOKE RUN: {text}" if board.smoke else text
 
 
-def notes(board: Board, best: str = "in bold", second: str = "underlined") -> list[str]:
-    """What a reader must know to read the table, one sentence or two each; how the best two are marked."""
+def notes(
+    board: Board, best: str = "in bold", second: str = "underlined", columns: Iterable[Column] | None = None
+) -> list[str]:
+    """What a reader must know to read the table, one sentence or two each; how the best two are marked.
+
+    `columns`: of the table (default: all), so that nothing is explained that does not stand in it.
+    """
+    shown = None if columns is None else {column.name for column in columns}
+
+    def has(column: str) -> bool:
+        return shown is None or column in shown
+
     trial, records = board.trial, [entry.record for entry in board.entries]
     lines = ["Smoke run: it shows that everything works, not what a method is worth."] if board.smoke else []
     lines += incomplete(board)
@@ -58,16 +71,16 @@ def notes(board: Board, best: str = "in bold", second: str = "underlined") -> li
         f"Best top-1 of each point {best}, second best {second}."
     )
     lines.append(
-        "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1). "
-        "Epochs in all: with the dense network's, where a method starts from it."
+        "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)."
+        + (" Epochs in all: with the dense network's, where a method starts from it." if has("epochs_in_all") else "")
     )
-    lines += _speed(board)
-    if any(row.printed for row in board.rows):
+    lines += _speed(board) if has("speedup") or has("batch_speedup") else []
+    if has("printed") and any(row.printed for row in board.rows):
         lines.append(
             "Printed: the authors' own figure at the nearest share of MACs cut, as reported, in their convention "
             "(often the best test epoch, another counter of MACs, a longer schedule); it never ranks."
         )
-    if any(row.best_top1 for row in board.rows):
+    if has("best_top1") and any(row.best_top1 for row in board.rows):
         lines.append(
             "Best test epoch: the highest test top-1 of any epoch, recorded because papers print it. It was chosen on "
             "the test set, so it compares with printed figures only and never ranks; top-1 is the last epoch's."

@@ -16,11 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from leaderboards.boards import Board
+from leaderboards.caveats import incomplete
 from leaderboards.columns import FORMS, columns
+from leaderboards.curves import Curve
 from leaderboards.escape import plain
 from leaderboards.notes import notes, title
 from leaderboards.provenance import command
-from leaderboards.results import Curve, Entry
+from leaderboards.results import Entry
 from leaderboards.row import Row
 from leaderboards.styles import Style, styles
 from leaderboards.tables import relative
@@ -73,6 +75,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
         "title": plain(title(board)),
         "smoke": board.smoke,
         "notes": [plain(note) for note in notes(board)],
+        "incomplete": [plain(note) for note in incomplete(board)],
         "machine": plain(board.clock.name) if board.clock else None,
         "suites": [plain(suite) for suite in board.suites],
         "columns": [

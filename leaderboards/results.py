@@ -6,9 +6,8 @@ import gc
 import json
 import os
 import re
-from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,21 +18,12 @@ from pydantic import ValidationError
 from bench.record import Failure, Record, RecordError, read_record
 from bench.spec import DENSE, PROTOCOL, Trial
 from bench.timings import Latency, read_latency
-from leaderboards import suitelines
+from leaderboards import briefs, suitelines
+from leaderboards.curves import Curve
 from leaderboards.names import CONTROLS, METHODS
 from leaderboards.suitelines import SuiteCopy, SuiteLine
 
 Folders = str | Path | Iterable[str | Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Training history: finished epochs, training loss, top-1 in percent (test where recorded, else training)."""
-
-    epochs: array[float]
-    loss: array[float]
-    top1: array[float]
-    on_test: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +98,9 @@ def _read(folders: Folders) -> Results:
         if not folder.is_dir():
             results.problems.append(f"{folder} is not a folder of records")
             continue
-        empty = True
-        for path in _files(folder):
-            empty = False
+        paths = list(_files(folder))
+        read_brief = briefs.reader([path for path in paths if _RECORD.fullmatch(path.name)])
+        for path in paths:
             try:
                 if path.name == "plan.json":
                     planned |= _plan(path)
@@ -126,10 +116,10 @@ def _read(folders: Folders) -> Results:
                     earlier = latencies[latency.key].setdefault(latency.name, latency)
                     latencies[latency.key][latency.name] = max(earlier, latency, key=lambda x: x.measured)
                 else:
-                    _take(path, found, refused, suites)
+                    _take(path, read_brief, found, refused, suites)
             except RecordError as error:
                 results.problems.append(str(error))
-        if empty:
+        if not paths:
             results.problems.append(f"{folder} holds no records")
     known = {*METHODS, *CONTROLS, DENSE, *results.methods}
     for key in [key for key, entry in found.items() if _method(entry) not in known]:
@@ -156,8 +146,14 @@ def check_publishable(record: Record) -> None:
         raise RecordError(f"{record.key} follows protocol {record.trial.protocol}, this board protocol {PROTOCOL}")
 
 
-def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished], suites: dict[Path, SuiteCopy]) -> None:
-    record = read_record(path)
+def _take(
+    path: Path,
+    read_brief: Callable[[Path], tuple[Record, Curve]],
+    found: dict[str, Entry],
+    refused: dict[str, Unfinished],
+    suites: dict[Path, SuiteCopy],
+) -> None:
+    record, curve = read_brief(path)
     key = record.key
     if record.trial.protocol != PROTOCOL:
         raise RecordError(f"{path} follows protocol {record.trial.protocol}; these tables hold protocol {PROTOCOL}")
@@ -167,7 +163,7 @@ def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished], s
         raise RecordError(f"{path} is one more record with the key {key}")
     if key in found:
         other = found[key]
-        if path.read_bytes() == other.path.read_bytes() or record == read_record(other.path):
+        if path.read_bytes() == other.path.read_bytes() or read_record(path) == read_record(other.path):
             return
         del found[key]
         refused[key] = Unfinished(record.trial, "refused", "two records disagree")
@@ -175,23 +171,11 @@ def _take(path: Path, found: dict[str, Entry], refused: dict[str, Unfinished], s
     # The folder of a run holds it three levels up, a flat folder beside the records.
     suite = suites.get(path.parents[2] if path.name == "record.json" and len(path.parents) > 2 else path.parent)
     asked = suite.line(record.suite, record.trial.method) if suite else None
-    found[key] = Entry(record.model_copy(update={"history": []}), path, _curve(record), asked=asked)
+    found[key] = Entry(record, path, curve, asked=asked)
 
 
 def _method(entry: Entry) -> str:
     return entry.record.trial.method.name
-
-
-def _curve(record: Record) -> Curve:
-    on_test = any(epoch.top1 is not None for epoch in record.history)
-    done, finished = 0.0, array("f")
-    shown = [epoch for epoch in record.history if epoch.top1 is not None or not on_test]
-    for epoch in record.history:
-        done += epoch.epochs
-        if epoch.top1 is not None or not on_test:
-            finished.append(done)
-    top1 = array("f", (epoch.train_top1 if epoch.top1 is None else epoch.top1 for epoch in shown))
-    return Curve(finished, array("f", (epoch.loss for epoch in shown)), top1, on_test)
 
 
 def _plan(path: Path) -> dict[str, Trial]:
@@ -231,7 +215,8 @@ def _as_paths(folders: Folders) -> list[Path]:
     return [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
 
 
-_RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json|plan\.json|methods\.json|suite\.yaml")
+_RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json")
+_ABOUT = {"plan.json", "methods.json", suitelines.NAME}
 _LATENCY = re.compile(r"([0-9a-f]{16}\.)?latency(-[a-z0-9-]*)?\.json")
 _FAILED = re.compile(r"failed-([0-9]+)\.json")
 
@@ -241,7 +226,8 @@ def _files(folder: Path) -> Iterator[Path]:
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name != "journal" and not name.startswith("."))
         names.sort(key=lambda name: (name != suitelines.NAME, name))  # what records are looked up in comes first
-        yield from (Path(where, name) for name in names if _RECORD.fullmatch(name) or _LATENCY.fullmatch(name))
+        wanted = (n for n in names if n in _ABOUT or _RECORD.fullmatch(n) or _LATENCY.fullmatch(n))
+        yield from (Path(where, name) for name in wanted)
         tries = [(int(match[1]), name) for name in names if (match := _FAILED.fullmatch(name))]
         if tries:
             yield Path(where, max(tries)[1])

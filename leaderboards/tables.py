@@ -62,7 +62,7 @@ def markdown(board: Board, form: Form = "long", out: Path | None = None) -> str:
         links = [["Records by seed", "Suite line"], [":--", ":--"], *(_links(row, out) for row in board.rows)]
         lines = [line + more for line, more in zip(lines, links, strict=True)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    below = "\n".join(f"- {escape_markdown(note)}" for note in notes(board))
+    below = "\n".join(f"- {escape_markdown(note)}" for note in notes(board, columns=chosen))
     return f"## {escape_markdown(title(board))}\n\n{table}\n\n{below}\n"
 
 

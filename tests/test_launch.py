@@ -10,7 +10,7 @@ from offline_run import read
 from records import make_latency, make_record, make_trial, save, save_latency
 
 import leaderboards
-from bench import launch, suite
+from bench import launch, plan, suite
 
 pytest.importorskip("wandb")
 
@@ -61,3 +61,13 @@ def test_rows_and_page_become_a_report_run(wanted, tmp_path, capfd):
         for name, value in own.items():
             assert row[name] == value or math.isclose(row[name], value), name
     assert (rows[1]["top1"], rows[1]["speedup"], rows[1]["keys"]) == (90.25, 1.5, record.key)
+
+
+def test_a_run_folder_says_what_asked_for_its_trials(wanted, tmp_path):
+    plan.write(tmp_path / "run", wanted, tmp_path / "tiny.yaml", suite.trials(wanted))
+    assert (tmp_path / "run/suite.yaml").read_text() == SUITE
+    about = json.loads((tmp_path / "run/methods.json").read_text())
+    assert about["gate_decorator"]["defaults"]["tock_lr"] == [1e-3, 1e-2] and about["l1"]["defaults"] == {
+        "scope": "layer"
+    }
+    assert [name for name in about if not about[name]["prunes"]] == ["dense", "finetune"]

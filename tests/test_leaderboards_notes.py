@@ -9,6 +9,7 @@ from records import make_record, make_trial, save
 from bench.record import Record
 from bench.spec import DenseSpec, Recipe, WeightsSpec
 from leaderboards.boards import boards
+from leaderboards.columns import columns
 from leaderboards.notes import ONE_CHECKPOINT, notes
 from leaderboards.results import read
 
@@ -45,6 +46,13 @@ def test_a_paper_track_without_a_dense_network(tmp_path: Path) -> None:
     assert "dcff: 300 epochs, learning rate 0.1 (steps at 150, 225)" in said
     assert "change against the dense" not in said and "No row has 3 seeds yet" in said
     assert "Best test epoch: " in said and "never ranks" in said
+
+
+def test_only_what_stands_in_a_table_is_explained(tmp_path: Path) -> None:
+    (board,) = boards(read(save(tmp_path, make_record(best_top1=91.0))))
+    brief = "\n".join(notes(board, columns=columns("brief", board.rows)))
+    assert "Best test epoch" not in brief and "Epochs in all" not in brief and "Rank: 1 +" in brief
+    assert "Best test epoch" in "\n".join(notes(board)) and "Epochs in all" in "\n".join(notes(board))
 
 
 def test_with_three_seeds_nothing_is_said_of_too_few(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 save(folder, record)
                 save_latency(folder, make_latency(record, ms=2 * keep + seed / 10, name=HOSTILE))
     save(folder, make_record(make_trial(track="paper")))
+    (folder / "suite.yaml").write_text("name: tiny\nmethods:\n  - l1\n  - dcff: {}\n")
     save_failure(folder, make_trial("random", keep=0.5), HOSTILE)
     leaderboards.report(folder, folder / "report")
     return folder
@@ -81,6 +82,7 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
         ]
 
     assert len(column("method")) == 7 and HOSTILE in column("method")
+    assert board.locator(".incomplete").all_inner_texts() == [f"Failed ({HOSTILE}): random at 50 % (seed 0)."]
     board.locator(".tabulator-col[tabulator-field=top1]").first.click()
     assert column("top1")[0].startswith("91.10") and column("top1")[-1] == "failed"
     board.locator(".tabulator-col[tabulator-field=top1]").first.click()
@@ -96,7 +98,16 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
     board.locator("> .table .tabulator-row").first.press("Enter")
     link = board.locator(".detail a").first
     link.wait_for()
+    suite = board.locator(".detail a.suite")
+    assert suite.inner_text() == "suite.yaml, line 4" and suite.get_attribute("href") == "../suite.yaml#L4"
+    assert board.locator(".detail pre").inner_text() == "- dcff: {}"
+    assert "prunebench run tiny.yaml --only dcff --seeds 0 --keep 0.5" in board.locator(".detail li").first.inner_text()
     assert board.locator(".detail svg").count() >= 3
+    assert (
+        board.locator(".detail .chart rect[fill='#0072B2']").count()
+        + board.locator(".detail .chart g[fill='#0072B2'] rect").count()
+        >= 1
+    )  # DCFF's own colour
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     with page.expect_navigation():
         link.click()

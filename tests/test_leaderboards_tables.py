@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from records import make_record, make_trial, save
+from records import make_record, make_trial, save, save_failure, save_plan
 
 import leaderboards
 from leaderboards.boards import boards
@@ -107,6 +107,16 @@ def test_a_frame_has_one_row_per_record(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="not a record"):
         frame = leaderboards.load(tmp_path)
     assert len(frame) == 2 and frame.set_index("seed").loc[0, "change"] == -1.0
+
+
+def test_a_frame_shows_what_did_not_run(tmp_path: Path) -> None:
+    done, failed, missing = (make_trial(seed=seed) for seed in range(3))
+    save_failure(save(tmp_path, make_record(done)), failed, "out of memory")
+    save_plan(tmp_path, done, failed, missing)
+    frame = leaderboards.load(tmp_path).set_index("seed")
+    assert frame["state"].to_dict() == {0: "done", 1: "failed", 2: "missing"}
+    assert frame.loc[1, "reason"] == "out of memory" and frame["top1"].count() == 1
+    assert set(frame["recipe.epochs"]) == {6}
 
 
 def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:

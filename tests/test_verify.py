@@ -82,10 +82,15 @@ ONE_IMAGE = 100 / 360
         ({"dense_widths": lambda w: {**w, next(iter(w)): 64}}, "filters, not 64"),
         ({"spent__epochs": 1.0}, "the history has 2"),
         ({"spent__macs": lambda v: v / 2}, "MACs of training"),
+        ({"spent__images": 1}, "images of training"),
+        ({"starts_from": "scratch"}, "it starts from pretrained"),
+        ({"spent_dense": None}, "own record says something else"),
+        ({"off_target": None}, "off the target"),
+        ({"history": lambda h: h[:-1]}, "the history has 1"),
+        ({"result__top1": float("nan")}, "is not a record"),
         ({"best_top1": 99.0}, "best test epoch"),
         ({"off_target": 0.0}, "off the target"),
         ({"off_target": None}, "off the target"),
-        ({"starts_from": "scratch"}, "the method starts from pretrained"),
         ({"dense": None, "off_target": None}, "its trial has one"),
         ({"spent__images": lambda v: v - 128}, "images of training"),
         ({"history": lambda rows: rows[:1]}, "the history has 1"),
@@ -107,8 +112,10 @@ def test_a_lie_is_refused_with_its_reason(record, values, reason):
 def test_another_network_beside_the_record_is_refused(record, run):
     shutil.copy(run / "trials" / DENSE.key / "model.safetensors", record.with_name("model.safetensors"))
     assert any("counted anew" in text for text in refused(record))
-    record.with_name("model.safetensors").write_bytes(b"no network")
-    assert "cannot be read as safetensors" in refused(record)[-1]
+    network = record.with_name("model.safetensors")
+    for damaged in (b"no network", network.read_bytes()[:5000], network.read_bytes()[:-1], b""):
+        network.write_bytes(damaged)
+        assert "cannot be read as safetensors" in refused(record)[-1]
 
 
 def test_every_forgery_ends_with_its_reason_and_exit_code_1(record, capsys):

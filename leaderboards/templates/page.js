@@ -109,6 +109,7 @@ function makeLegend(board, legend, hidden, draw) {
     });
     legend.append(button);
   }
+  if (shown.size) legend.append(element("span", "Pareto front", { class: "front" }));
 }
 
 function makeTable(board, section) {
@@ -134,6 +135,7 @@ function makeTable(board, section) {
     rowFormatter: (row) => {
       const shown = row.getElement();
       shown.classList.toggle("dense", row.getData().row.dense);
+      shown.classList.toggle("pending", !row.getData().row.top1);
       shown.tabIndex = 0;
       shown.onkeydown = (event) => { if (event.key === "Enter") openDetail(board, section, row.getData().id); };
     },
@@ -257,6 +259,7 @@ for (const board of boards) {
   section.id = board.name;
   section.classList.toggle("smoke", board.smoke);
   section.querySelector("h2").textContent = board.title;
+  for (const note of board.incomplete) section.querySelector(".tools").before(element("p", note, { class: "incomplete" }));
   for (const note of board.notes) section.querySelector(".notes ul").append(element("li", note));
   document.querySelector("main").append(section);
   const hidden = new Set();
