@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Self
 
+from bench.apart import DIED, apart
 from bench.cluster import Cluster
 from bench.errors import UserError
 from bench.inline import POLL
@@ -19,6 +20,10 @@ from bench.spec import Trial
 
 UNKNOWN = ("No module named", "Can't get attribute", "has no attribute")
 """Where a node lacks what a trial is made of. The trial's own errors are not raised, but written down."""
+
+
+def call(work: Callable[[], str]) -> str:
+    return work()
 
 
 class OnRay:
@@ -61,8 +66,10 @@ class OnRay:
             env["CUDA_VISIBLE_DEVICES"] = ""
         elif self.gpus < 1:
             env["PRUNEBENCH_GPU_SHARE"] = f"{self.gpus:g}"  # see bench.machine.device
-        options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}}
-        self.task = ray.remote(max_calls=1, max_retries=0, **options)(lambda work: work())
+        options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": {"env_vars": env}, "max_retries": 0}
+        # A worker that talks to Ray itself is fresh for each trial; others stay, and let fresh processes do the work.
+        talks = bool(self.address) or self.world > 1
+        self.task = ray.remote(max_calls=1, **options)(call) if talks else ray.remote(max_calls=0, **options)(apart)
         return self
 
     def _places(self, node: dict[str, float]) -> int:
@@ -109,7 +116,7 @@ class OnRay:
             hint = ": is the same installed on every node?" if any(sign in said for sign in UNKNOWN) else ""
             return f"{type(error.cause).__name__}: {said}{hint}"
         except self.ray.exceptions.WorkerCrashedError:
-            return "the worker process died: it was killed, ran out of memory or crashed"
+            return DIED
         except self.ray.exceptions.NodeDiedError:
             return "its node died or was taken away"
         except self.ray.exceptions.RayError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from bench.apart import DIED
 from bench.errors import UserError
 from bench.join import first_line
 from bench.onray import OnRay
@@ -18,6 +20,9 @@ from bench.spec import Trial
 
 DAY_S = 86_400
 """How long a process waits for the others: for whole evaluations, and for a file system that sleeps."""
+
+MARKS = 2**20
+"""A trial's processes ask for so many bytes of memory, less than a MB: by this number their reservation is known."""
 
 GRACE_S = 4.0
 """What fails in all processes, the first has written down by then."""
@@ -38,6 +43,8 @@ class OnTrain(OnRay):
     def __init__(self, resources: Resources, out: Path, address: str | None) -> None:
         super().__init__(resources, out, address)
         self.queue: list[tuple[Trial, Callable[..., str]]] = []
+        self.marks: dict[str, int] = {}
+        self.over: set[int] = set()
 
     def __enter__(self) -> Self:
         try:
@@ -53,12 +60,24 @@ class OnTrain(OnRay):
         self._fill()
 
     def placed(self, trial: Trial, work: Callable[..., str]) -> Callable[..., str]:
-        return partial(fit, super().placed(trial, work), self.world, self.cpus, self.gpus)
+        self.marks[trial.key] = mark = random.randrange(1, MARKS)
+        return partial(fit, super().placed(trial, work), self.world, self.cpus, self.gpus, mark)
 
     def wait(self) -> list[tuple[str, str]]:
         ended = super().wait()
+        self.over |= {self.marks.pop(key) for key, _ in ended}
+        if self.over:
+            self._free()
         self._fill()
         return ended
+
+    def _free(self) -> None:
+        """Take back what is reserved for trials that are over: where one is killed as it starts, Ray Train forgets."""
+        from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+
+        for name, group in placement_group_table().items():
+            if group["state"] != "REMOVED" and group["bundles"][0].get("memory") in self.over:
+                remove_placement_group(PlacementGroup(self.ray.PlacementGroupID.from_hex(name)))
 
     def _fill(self) -> None:
         while self.queue and len(self.running) < self.places // self.world:
@@ -77,7 +96,7 @@ class Raised(Exception):
         self.cause = cause
 
 
-def fit(work: Callable[..., str], world: int, cpus: float, gpus: float) -> str:
+def fit(work: Callable[..., str], world: int, cpus: float, gpus: float, mark: int) -> str:
     """Call `work(ranks=...)` in `world` processes, with so many cores and GPUs each; what it said, or how it failed."""
     os.environ.update(SETTINGS)
     from ray import get_runtime_context
@@ -85,7 +104,7 @@ def fit(work: Callable[..., str], world: int, cpus: float, gpus: float) -> str:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    each = {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}
+    each = {"CPU": cpus, "memory": mark, **({"GPU": gpus} if gpus else {})}
     # Ray Train wants a folder for checkpoints, and gets none: a trial has its journal.
     with tempfile.TemporaryDirectory(prefix="prunebench-", dir=get_runtime_context().get_temp_dir()) as folder:
         trainer = TorchTrainer(
@@ -129,5 +148,5 @@ def _explain(error: Any, work: Callable[..., str]) -> str:
         if isinstance(failure, Raised):
             return work(error=failure.cause)
     if failures:
-        return "a worker process died: it was killed, ran out of memory or crashed"
+        return DIED
     return f"{type(error).__name__}: {first_line(error)}"

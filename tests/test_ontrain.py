@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trials import make, run, tries
 from bench import run_trial
 from bench.data import DataError
 from bench.errors import UserError
+from bench.ontrain import OnTrain
 from bench.ranks import Group
 from bench.record import Record, read_failures, read_record, write_json
 from bench.schedule import Resources, run_trials
@@ -105,6 +107,27 @@ def test_no_process_outlives_a_trial_that_takes_too_long(tmp_path, cluster):
     summary = two([hang], tmp_path, resources=Resources(cpus=1, workers=2, timeout="3s"))
     assert "took longer than resources.timeout" in summary.failed[hang.key]
     assert len(pids(tmp_path)) == 2 and all(gone(pid, 30) for pid in pids(tmp_path))
+
+
+def test_what_is_reserved_for_a_trial_that_dies_as_it_starts_is_given_back(tmp_path, cluster):
+    def reserved() -> list[str]:
+        from ray.util.placement_group import placement_group_table
+
+        return [group["state"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
+
+    def wait_for(true: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    with OnTrain(TWO, tmp_path, None) as pool:
+        pool.submit(make("early"), partial(time.sleep, 600))
+        wait_for(reserved)
+        pool.stop(make("early").key)
+        ended: list[Any] = []
+        wait_for(lambda: ended.extend(pool.wait()) or ended)
+        wait_for(lambda: (pool._free(), not reserved())[1])
 
 
 def test_more_workers_than_the_cluster_has_room_for_are_refused(tmp_path, cluster):
