@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,6 +46,25 @@ def describe(settings: Mapping[str, Any], device: torch.device, workers: int = 1
         },
         commit=_commit(),
     )
+
+
+def forget_peak() -> None:
+    """From here on `peak` tells of what comes, not of what this process did before."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # not every kernel, nor every container, lets us
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak(device: torch.device) -> dict[str, float]:
+    """The two peaks of memory in a record's Machine, in MiB, as far as they can be known."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    found = {"memory_mb": kilobytes[0] / 1024} if kilobytes else {}
+    if device.type == "cuda":
+        found["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return found
 
 
 GPU_SHARE = "PRUNEBENCH_GPU_SHARE"

@@ -112,10 +112,13 @@ class Budget:
 class Run(Protocol):
     """What a method may ask of the harness. Every training epoch is metered, every phase can be resumed."""
 
-    budget: Budget
     recipe: Recipe
     seed: int
     device: torch.device
+
+    @property
+    def budget(self) -> Budget:
+        """What the compact network may cost."""
 
     @property
     def epochs_left(self) -> float:
@@ -126,6 +129,12 @@ class Run(Protocol):
 
     def cost(self, model: nn.Module) -> Cost:
         """MACs and parameters, counted by fvcore."""
+
+    def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """`compute()`: scores of the dense network. Trials that differ in their target alone compute them once.
+
+        Computed in each where `compute` alters the model or reads the budget, and where something was trained or cut.
+        """
 
     def select(
         self,
@@ -236,7 +245,7 @@ class OneShot(Method):
         raise NotImplementedError
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
-        scores = self.score(model, run)
+        scores = run.scores(model, lambda: self.score(model, run))
         if self.scope == "global" and self.by_mean:
             scores = {name: score / score.mean().clamp_min(1e-12) for name, score in scores.items()}
         model = run.shrink(model, run.select(model, scores, scope=self.scope))

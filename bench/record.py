@@ -79,6 +79,10 @@ class Machine(_Part):
     platform: str
     versions: dict[str, str]
     commit: str
+    memory_mb: Amount | None = None
+    """The most that the (first) process held while the trial ran, in MiB, shared pages included; None: not known."""
+    gpu_memory_mb: Amount | None = None
+    """The most that torch took of the GPU's memory, in MiB; None without a GPU."""
 
 
 class Record(_Part):

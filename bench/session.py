@@ -18,9 +18,11 @@ from bench import budget as budgets
 from bench import channels, checkpoint, cost, loop, machine
 from bench.data import Data
 from bench.heartbeat import Heartbeat
+from bench.meter import Meter
 from bench.method import Budget, Cost, Group, Keep, MethodError
 from bench.ranks import ALONE, Ranks
-from bench.record import Epoch, Spent
+from bench.record import Epoch
+from bench.scores import Shared
 from bench.sharedjournal import SharedJournal
 from bench.spec import Recipe
 
@@ -43,27 +45,29 @@ class Session:
         compiled: bool = False,
         test_each_epoch: bool = False,
         say: Callable[[str], None] = lambda line: None,
+        shared: Callable[[Mapping[str, Any]], Shared] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         """`model` is the dense network, `folder` the trial's own.
 
         `wanted`: threads and precision, which decide bits; a resumed trial keeps those it began with.
-        `limited`: refuse more epochs than the budget's.
+        `limited`: refuse more epochs than the budget's. `shared(settings)`: where to share scores with other trials.
         """
-        self.budget, self.recipe, self.seed, self.device = budget, recipe, seed, device
+        self._budget, self.recipe, self.seed, self.device = budget, recipe, seed, device
         self.data, self.log, self.ranks = data, say, ranks
         ranks.check(data, self._batch)
         self.journal = SharedJournal(folder / "journal", ranks)
-        self.history: list[Epoch] = []
+        self.meter = Meter(self._epoch_images, folder / "history.jsonl" if ranks.first else None)
         self.cut_top1: float | None = None
         self.settings = self.journal.settings(wanted)
+        self._shared = shared(self.settings) if shared and ranks.size == 1 else None
         torch.set_num_threads(self.settings["threads"])
         machine.prepare()
         self._folder, self._limited = folder, limited
         self._compiled, self._test_each_epoch = compiled, test_each_epoch
-        self._epochs = 0.0
         self._phase = 0
         self._fresh_cut = False
+        self._budget_read = False
         self.example = torch.zeros(1, data.channels, data.image_size, data.image_size, device=device)
         self.dense_cost = self.cost(model)
         dense_groups = channels.groups(model, self.example)
@@ -72,25 +76,27 @@ class Session:
         self.whole = channels.whole(model, self.example)
         for why in dict.fromkeys(self.whole.values()):
             say(f"cannot be cut, so stay whole: {', '.join(n for n, w in self.whole.items() if w == why)}: {why}")
-        if ranks.first:
-            (folder / "history.jsonl").write_text("")
+
+    @property
+    def budget(self) -> Budget:
+        self._budget_read = True
+        return self._budget
 
     @property
     def epochs_left(self) -> float:
-        return max(0.0, self.budget.epochs - self._epochs)
-
-    @property
-    def spent(self) -> Spent:
-        """All training so far: MACs are 3 x forward (one forward, about two for the backward) per image."""
-        images = sum(round(row.epochs * self._epoch_images) for row in self.history)
-        macs = sum(3.0 * row.macs * row.epochs * self._epoch_images for row in self.history)
-        return Spent(epochs=self._epochs, images=images, macs=macs, seconds=sum(r.seconds for r in self.history))
+        return max(0.0, self.budget.epochs - self.meter.epochs)
 
     def groups(self, model: nn.Module) -> list[Group]:
         return channels.groups(model, self.example, self._floors)
 
     def cost(self, model: nn.Module) -> Cost:
         return cost.count(model, self.example)
+
+    def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        if self._shared is None or self._phase or self._fresh_cut:  # no longer the dense network
+            return compute()
+        self._budget_read = False
+        return self._shared.of(model, compute, lambda: not self._budget_read)
 
     def select(
         self,
@@ -137,7 +143,7 @@ class Session:
         if epochs <= 0:
             return
         steps = max(1, int(epochs * per_epoch + 1e-6))
-        if self._limited and self._epochs + steps / per_epoch > self.budget.epochs + 1 / per_epoch:
+        if self._limited and self.meter.epochs + steps / per_epoch > self.budget.epochs + 1 / per_epoch:
             raise MethodError(
                 f"'{name}' wants {epochs:g} epochs, but only {self.epochs_left:g} "
                 f"of the trial's {self.budget.epochs:g} are left"
@@ -151,7 +157,7 @@ class Session:
         before = {key: value.clone() for key, value in model.state_dict().items()}
         if (done := self.journal.finished(event)) is not None:
             checkpoint.load(model, done[0])
-            self._add([Epoch.model_validate(row) for row in done[1]])
+            self.meter.add([Epoch.model_validate(row) for row in done[1]])
         else:
             model.to(memory_format=torch.channels_last)
             with loop.still(model, frozen):
@@ -233,7 +239,7 @@ class Session:
         if (kept := self.journal.last_checkpoint(event)) is not None:
             first, (tensors, rows) = kept
             checkpoint.restore(model, optimiser, tensors)
-            self._add([Epoch.model_validate(row) for row in rows])
+            self.meter.add([Epoch.model_validate(row) for row in rows])
             self.log(f"'{name}' goes on after epoch {first}")
         forward = self.ranks.parallel(torch.compile(model, dynamic=False) if self._compiled else model)
         total = math.ceil(steps / per_epoch)
@@ -257,7 +263,7 @@ class Session:
                 label_smoothing=self.recipe.label_smoothing,
                 penalty=penalty,
                 each_step=each_step,
-                after_step=heartbeat.teller(name, self._epochs) if self.ranks.first else None,
+                after_step=heartbeat.teller(name, self.meter.epochs) if self.ranks.first else None,
                 ranks=self.ranks,
                 weight=self.ranks.weight(self._batch),
             )
@@ -276,19 +282,11 @@ class Session:
                 seconds=result.seconds,
             )
             rows.append(row.model_dump(mode="json"))
-            self._add([row])
+            self.meter.add([row])
             self.log(f"{name} {epoch + 1}/{total}: loss {row.loss:.4f}, {row.images_per_s:.0f} images/s")
             if epoch + 1 < total:
                 self.journal.checkpoint(event, epoch + 1, checkpoint.state(model, optimiser), rows)
         return rows
-
-    def _add(self, rows: list[Epoch]) -> None:
-        self.history += rows
-        self._epochs += sum(row.epochs for row in rows)
-        if not self.ranks.first:
-            return
-        with (self._folder / "history.jsonl").open("a") as file:
-            file.writelines(row.model_dump_json() + "\n" for row in rows)
 
     def _seed(self, *purpose: Any) -> torch.Generator:
         """Seed everything from the trial's seed and the place in its course, so that no generator need be saved."""

@@ -157,6 +157,10 @@ def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
             backbones.create(backbone, num_classes=10)
         except UserError as error:
             raise file.error(("backbone",), str(error)) from error
+    if suite.compile and suite.resources.world > 1:
+        raise file.error(
+            ("compile",), "several workers train uncompiled: take compile out, or set resources.workers to 1"
+        )
     written = [spec.name for spec in suite.methods]
     for spec in suite.methods:
         cls, place = registry.methods()[spec.name], ("methods", file.method_index(spec.name))

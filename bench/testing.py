@@ -213,9 +213,9 @@ def _check_network(case: _Case, model: Any) -> None:
 
 def _check_metered(session: Session, steps: int, *, limited: bool) -> None:
     per_epoch = session.data.steps(session.recipe.batch_size)
-    metered = sum(round(row.epochs * per_epoch) for row in session.history)
+    metered = sum(round(row.epochs * per_epoch) for row in session.meter.history)
     assert steps == metered, f"{steps} optimiser steps were taken, {metered} of them metered"
-    spent = session.spent.epochs
+    spent = session.meter.spent.epochs
     assert not limited or spent <= session.budget.epochs, f"{spent:g} epochs of {session.budget.epochs:g} were spent"
 
 
@@ -232,7 +232,7 @@ def _check_repeats(case: _Case, model: nn.Module) -> None:
 
 def _check_resumes(case: _Case, model: nn.Module, session: Session) -> None:
     """Each try gets one epoch further and dies in the middle of the next, until nothing is left to train."""
-    for attempt in range(len(session.history) + 1):
+    for attempt in range(len(session.meter.history) + 1):
         try:
             resumed, its = case.compress("killed", die_in=2 if attempt else 1)
             break
@@ -240,7 +240,7 @@ def _check_resumes(case: _Case, model: nn.Module, session: Session) -> None:
             continue
     else:
         raise AssertionError("it does not get further when it is called again")
-    for ours, theirs in zip(session.history, its.history, strict=False):
+    for ours, theirs in zip(session.meter.history, its.meter.history, strict=False):
         place = f"epoch {ours.epoch + 1} of '{ours.phase}'"
         assert (ours.phase, ours.epoch) == (theirs.phase, theirs.epoch), f"other phases come after a kill, from {place}"
         assert ours.loss == theirs.loss, (

@@ -22,6 +22,7 @@ from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
 from bench.ranks import ALONE, Ranks
 from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
+from bench.scores import Shared
 from bench.session import Session
 from bench.spec import DENSE, Trial, starts_from
 
@@ -92,6 +93,7 @@ def _run(
     ranks: Ranks,
 ) -> Record:
     started = datetime.now(UTC)
+    machine.forget_peak()
     method = registry.build(trial.method)
     device = machine.device()
     threads = threads or torch.get_num_threads()
@@ -124,6 +126,7 @@ def _run(
         compiled=trial.compile,
         test_each_epoch=trial.test_each_epoch,
         say=say,
+        shared=lambda settings: Shared(out, trial, method, settings, device),
         ranks=ranks,
     )
     session.journal.guard, session.journal.kept = lease.check, kept
@@ -154,7 +157,7 @@ def _run(
         )
 
     ranks.broadcast(save)
-    tops = [row.top1 for row in session.history if row.top1 is not None]
+    tops = [row.top1 for row in session.meter.history if row.top1 is not None]
     return Record(
         key=trial.key,
         suite=suite,
@@ -167,10 +170,10 @@ def _run(
         widths=groups,
         dense_widths=session.dense_widths,
         off_target=off_target,
-        spent=session.spent,
+        spent=session.meter.spent,
         spent_dense=baseline.spent if baseline and method.start == "pretrained" else None,
-        history=session.history,
-        machine=machine.describe(session.settings, device, ranks.size),
+        history=session.meter.history,
+        machine=machine.describe(session.settings, device, ranks.size).model_copy(update=machine.peak(device)),
         notes=_notes(trial, loaded),
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -116,8 +116,8 @@ class DCFF(Method):
         temperature = self.temperature(epoch, epochs)
         for conv, fuse in coded(model):
             p, score = code(conv.parametrizations.weight.original, temperature, self.arithmetic)
-            if epoch == 0 or bool(score.isfinite().all()):  # otherwise the scores of an earlier epoch stand
-                fuse.score.copy_(score)
+            # where one is no number the scores of an earlier epoch stand; no `if`, a GPU would have to be waited for
+            fuse.score.copy_(score if epoch == 0 else torch.where(score.isfinite().all(), score, fuse.score))
             rows = p[fuse.kept()]
             for name in conv.parametrizations:
                 conv.parametrizations[name][0].p.copy_(rows)

@@ -250,7 +250,7 @@ def test_reaches_the_target_in_the_ticks_that_are_given(tmp_path):
             steps.append(macs(model) / dense)
 
     model = Watched(ticks=3, **SMALL).compress(model, run)
-    assert [(row.phase, row.epochs) for row in run.history] == [
+    assert [(row.phase, row.epochs) for row in run.meter.history] == [
         ("tock", 0.5), ("tick", 0.25), ("tick", 0.25), ("tock", 0.5), ("tick", 0.25),
         ("fine-tune", 1), ("fine-tune", 1), ("fine-tune", 0.25),
     ]  # fmt: skip
@@ -266,11 +266,11 @@ def test_prunes_a_share_of_the_filters_each_tick_until_the_target_is_nearest(tmp
     dense = macs(model)
     run = session(tmp_path, model, epochs=6, keep_macs=0.6)
     model = GateDecorator(prune_fraction=0.05, finetune_epochs=(0.5, 0.25), **SMALL).compress(model, run)
-    phases = [row.phase for row in run.history]
+    phases = [row.phase for row in run.meter.history]
     assert phases[0] == "tock"
     assert phases.count("tock") == 1 + phases.count("tick") // 2
     assert phases[-2:] == ["fine-tune", "fine-tune"]
-    assert [row.epochs for row in run.history[-2:]] == [0.5, 0.25]
+    assert [row.epochs for row in run.meter.history[-2:]] == [0.5, 0.25]
     unit = macs(model) / 8  # the most that one filter can save
     assert abs(macs(model) - 0.6 * dense) <= unit
 
@@ -294,7 +294,7 @@ def test_what_cannot_be_done_is_refused_before_training(tmp_path):
         run = session(tmp_path, model, **budget)
         with pytest.raises(MethodError, match=words):
             method.compress(model, run)
-        assert run.history == []
+        assert run.meter.history == []
 
     refused(GateDecorator(), "needs 11 epochs, and the trial has 2 left", keep_macs=0.5)
     refused(GateDecorator(ticks=4, finetune_epochs=(4, 1), **SMALL), "needs 7.5 epochs", keep_macs=0.5)

@@ -1,5 +1,6 @@
 """What a trial runs on, and how memory is kept."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -28,6 +29,16 @@ def test_freed_memory_is_kept():
     )
     kept = [subprocess.check_output([sys.executable, "-c", program, how], text=True).strip() for how in ("keep", "not")]
     assert kept == ["True", "False"]
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="the kernel tells no peak of memory")
+def test_the_peak_of_memory_is_that_of_the_trial():
+    cpu = torch.device("cpu")
+    torch.ones(100_000_000)  # 400 MB, freed at once
+    machine.forget_peak()
+    before = machine.peak(cpu)["memory_mb"]
+    torch.ones(50_000_000)
+    assert 180 < machine.peak(cpu)["memory_mb"] - before < 210
 
 
 def test_who_shares_a_gpu_takes_no_more_than_his_part(monkeypatch):

@@ -62,7 +62,7 @@ def course(ranks: Ranks, out: Path) -> dict[str, Any]:
         model = build(MethodSpec(name=name, params=params)).compress(model, run)
         answer[name] = {
             "digests": [*digests, digest(model)],
-            "losses": [row.loss for row in run.history],
+            "losses": [row.loss for row in run.meter.history],
             "widths": {group.name: group.size for group in run.groups(model)},
             "test": run.test(model),
         }

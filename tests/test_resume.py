@@ -115,8 +115,8 @@ def kill_after(trial: Trial, out: Path, epochs: int) -> str:
 
 
 def timeless(record: Record) -> dict[str, Any]:
-    """The record without dates, times and speeds."""
-    values = record.model_dump(exclude={"started", "finished"})
+    """The record without dates, times, speeds and memory."""
+    values = record.model_dump(exclude={"started": True, "finished": True, "machine": {"memory_mb"}})
     for row in [*values["history"], values["spent"], values["spent_dense"] or {}]:
         row.pop("seconds", None)
         row.pop("images_per_s", None)

@@ -39,9 +39,9 @@ def test_epochs_images_and_macs_are_metered(tmp_path):
     macs = cost.count(model, EXAMPLE).macs
     run.train(model, 1)
     run.train(model, 0.5)
-    assert run.spent.epochs == 1.5 and run.epochs_left == 2.5
-    assert run.spent.images == 600
-    assert run.spent.macs == pytest.approx(3 * macs * 600)
+    assert run.meter.spent.epochs == 1.5 and run.epochs_left == 2.5
+    assert run.meter.spent.images == 600
+    assert run.meter.spent.macs == pytest.approx(3 * macs * 600)
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [row["epochs"] for row in rows] == [1.0, 0.5]
 
@@ -57,7 +57,7 @@ def test_more_epochs_than_the_budget_are_refused_before_they_start(tmp_path):
 def test_a_control_may_train_longer(tmp_path):
     run = session(tmp_path, epochs=1, limited=False)
     run.train(network(), 2)
-    assert run.spent.epochs == 2
+    assert run.meter.spent.epochs == 2
 
 
 def test_the_seed_decides_every_bit(tmp_path):
@@ -100,7 +100,9 @@ def test_a_run_that_dies_and_goes_on_ends_with_the_same_bits(tmp_path, precision
     assert torch.equal(whole, again)
     assert first.cut_top1 == second.cut_top1
     strip = {"seconds", "images_per_s"}
-    assert [r.model_dump(exclude=strip) for r in first.history] == [r.model_dump(exclude=strip) for r in second.history]
+    assert [r.model_dump(exclude=strip) for r in first.meter.history] == [
+        r.model_dump(exclude=strip) for r in second.meter.history
+    ]
 
 
 def test_frozen_parameters_stand_still_and_are_thawed(tmp_path):

@@ -89,6 +89,12 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("methods: [", "methods: [[", 8, "this is not YAML"),
         ("recipe: {epochs: 2, lr: 0.01}", "", 1, "recipe: is missing"),
         ("digits", "{name: imagefolder, root: nowhere}", 2, "there is no folder"),
+        (
+            "recipe: {epochs: 2",
+            "compile: true\nresources: {workers: 2}\nrecipe: {epochs: 2",
+            8,
+            "several workers train",
+        ),
     ],
 )
 def test_a_mistake_gets_one_line_with_its_place(tmp_path, old, new, line, words):
