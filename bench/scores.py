@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from bench import machine
 from bench.journal import Journal
 from bench.method import Method
+from bench.onlyone import alone
 from bench.sources import digest
 from bench.spec import Trial
 
@@ -45,7 +45,7 @@ class Shared:
         Nothing is kept where `compute` changed the model, or where its result, as `general()` tells, is of this
         trial alone.
         """
-        with _locked(self._lock):
+        with alone(self._lock):
             if (kept := self._journal.finished(self._name)) is not None:
                 device = next(model.parameters()).device
                 return {name: score.to(device) for name, score in kept[0].items()}
@@ -55,12 +55,3 @@ class Shared:
                 with suppress(OSError):  # a full disk shows in the trial's own files
                     self._journal.finish(self._name, scores, None)
             return scores
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone on this machine; freed when the process ends. Where the file system has no locks, not alone."""
-    with path.open("w") as file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 from pathlib import Path
 
@@ -18,6 +20,13 @@ from bench.data import DataError
 from bench.part import Part
 from bench.record import read_record
 from bench.spec import DataSpec
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Decoded images go here."""
+    monkeypatch.setenv("PRUNEBENCH_DATA", str(tmp_path_factory.mktemp("data")))
+    return Path(os.environ["PRUNEBENCH_DATA"]) / "decoded"
 
 
 @pytest.fixture
@@ -196,3 +205,40 @@ def test_shards_of_an_image_folder_decode_their_share_alone(root: Path, monkeypa
 def brightness(batches: list[tuple[Tensor, Tensor]]) -> list[float]:
     """Of every image, sorted."""
     return sorted(float(image.mean()) for images, _ in batches for image in images)
+
+
+def test_what_is_tested_on_is_decoded_once_per_machine(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    open_image = Image.open
+    monkeypatch.setattr(Image, "open", lambda file: opened.append(file.name) or open_image(file))  # type: ignore
+    first = [*folder(root, holdout=3).holdout(2), *folder(root).test(4)]
+    assert len(opened) == 3 + 6
+    again = [*folder(root, holdout=3).holdout(2), *folder(root).test(4)]
+    assert len(opened) == 9 and equal(first, again)
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in again)
+    assert [len(labels) for _, labels in folder(root).test(5)] == [5, 1] and len(opened) == 9  # any batch size
+    list(folder(root).train(6, generator(), augment=False))
+    assert len(opened) == 9 + 18  # what is trained on is decoded each time
+    list(folder(root, crop=0.5).test(6))
+    assert len(opened) == 27 + 6
+    Image.new("RGB", (40, 30)).save(root / "val" / "blue" / "0.png")
+    (images, _) = next(iter(folder(root).test(1)))
+    assert len(opened) == 33 + 6 and images.unique().numel() == 3  # black
+
+
+def test_decoded_images_cut_short_or_on_a_full_disk_do_no_harm(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(folder(root).test(4))
+    (file,) = cache.glob("*.npy")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert equal(list(folder(root).test(4)), expected)
+    assert equal(list(folder(root).test(4)), expected) and len(file.read_bytes()) > 6 * 3 * 16 * 16
+    file.unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert equal(list(folder(root).test(4)), expected)
+    assert {path.suffix for path in cache.iterdir()} == {".lock"}

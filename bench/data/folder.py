@@ -15,6 +15,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo,
 from torch import Tensor
 
 from bench.data import WHOLE, DataError, Shard, part, split
+from bench.data.decoded import decoded, in_batches
 from bench.spec import DataSpec
 
 IMAGE_SIZE = 224
@@ -26,6 +27,8 @@ class ImageFolder:
     Training takes timm's usual augmentation: random resized crop of 8 to 100 % of the area, flip, colour jitter 0.4.
     Testing resizes the shorter side to image_size / 0.875 (or `crop`) and takes the middle, bicubic. The same generator
     gives the same batches for any number of `workers`.
+
+    What is tested on, and a hold-out, is decoded once per machine (bench/data/decoded.py).
 
     With `classes: imagenet-1k` the folders are named by synset and hold all or some of ImageNet's classes; labels are
     those of the 1,000, and `present` (ids, (n,)) says which are there.
@@ -76,14 +79,14 @@ class ImageFolder:
 
     def holdout(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         ids = self._holdout_ids[part(self.holdout_images, shard)]
-        return self._batches(self._train, ids, batch_size, 0, augment=False)
+        return self._batches(self._train, ids, batch_size, 0, augment=False, keep=True)
 
     def test(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         ids = np.arange(self.test_images)[part(self.test_images, shard)]
-        return self._batches(self._test, ids, batch_size, 0, augment=False)
+        return self._batches(self._test, ids, batch_size, 0, augment=False, keep=True)
 
     def _batches(
-        self, dataset: Any, ids: np.ndarray, batch_size: int, seed: int, *, augment: bool
+        self, dataset: Any, ids: np.ndarray, batch_size: int, seed: int, *, augment: bool, keep: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         if not len(ids):
             return
@@ -101,6 +104,10 @@ class ImageFolder:
             pin_memory=self.device.type == "cuda",
             device=self.device,
         )
+        if keep:
+            images = decoded(loader.loader, loader.dataset.files(), [self.image_size, self.crop])
+            if images is not None:
+                loader.loader = in_batches(images, loader.dataset.all_labels(), loader.loader.batch_size)
         for images, labels in _isolated(loader, seed):
             yield images.contiguous(memory_format=torch.channels_last), labels
 
@@ -119,6 +126,12 @@ class _Part(torch.utils.data.Dataset[tuple[Any, int]]):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def files(self) -> list[Path]:
+        return [Path(self.reader.filename(int(number), absolute=True)) for number in self.ids]
+
+    def all_labels(self) -> list[int]:
+        return [self.labels[self.reader.samples[number][1]] for number in self.ids]
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         number = int(self.ids[index])
