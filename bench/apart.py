@@ -14,15 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-PRELOADED = ["bench.trial", "fvcore.nn", "safetensors.torch", "sklearn.datasets", "timm", "torch_pruning"]
-
 DIED = "the worker process died: it was killed, ran out of memory or crashed"
 
 
 def apart(work: Callable[[], str]) -> str:
     """What `work()` says in a new process with this one's environment, or DIED. It ends when this process does."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(["bench.preload"])
     ours, theirs = context.Pipe(duplex=False)
     with _no_program():
         process = context.Process(target=_there, args=(work, theirs, dict(os.environ)))

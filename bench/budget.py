@@ -6,7 +6,7 @@ So one count of the network as it is gives the exact MACs of every narrower one,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,10 +19,11 @@ from bench.method import Group, Keep, MethodError
 
 
 class Counter:
-    """Headline MACs of a network as a function of the units that its groups keep. Counts once, with fvcore."""
+    """Headline MACs of a network as a function of the units that its groups keep."""
 
-    def __init__(self, model: nn.Module, groups: Sequence[Group], example: Tensor) -> None:
-        costs = {layer.layer: layer.macs for layer in cost.per_layer(model, example)}
+    def __init__(self, layers: Iterable[cost.LayerCost], groups: Sequence[Group]) -> None:
+        """`layers`: all of the network, from `bench.cost.per_layer`."""
+        costs = {layer.layer: layer.macs for layer in layers}
         self._sizes = {group.name: group.size for group in groups}
         self._layers: dict[str, _Layer] = {}
         for group in groups:
@@ -59,17 +60,15 @@ def macs(model: nn.Module, example: Tensor) -> int:
     return cost.count(model, example).macs
 
 
-def largest_unit(model: nn.Module, groups: Sequence[Group], example: Tensor) -> int:
+def largest_unit(counter: Counter, groups: Sequence[Group]) -> int:
     """MACs that removing one unit of the most expensive group saves: how finely a target can be met."""
-    counter = Counter(model, groups, example)
     whole = counter.macs({})
     return max(whole - counter.macs({group.name: group.size - 1}) for group in groups)
 
 
 def select(
-    model: nn.Module,
+    counter: Counter,
     groups: Sequence[Group],
-    example: Tensor,
     scores: Mapping[str, Tensor],
     *,
     macs: float,
@@ -77,16 +76,15 @@ def select(
 ) -> Keep:
     """Drop units in the order of their scores, the lowest first, until the MACs are as near to `macs` as they come.
 
-    `scores`: group name -> (units,); groups without a score stay whole, and in each group the `floor` best units stay.
-    "global" ranks all units in one list; "layer" takes the same share from every group, to one unit. `macs`: headline
-    MACs of one image to come nearest to, from above or below. Raises MethodError for scores that do not fit, and for a
-    target that the floors put out of reach.
+    `counter`: of the network and these groups. `scores`: group name -> (units,); groups without a score stay whole, and
+    in each group the `floor` best units stay. "global" ranks all units in one list; "layer" takes the same share from
+    every group, to one unit. `macs`: headline MACs of one image to come nearest to, from above or below. Raises
+    MethodError for scores that do not fit, and for a target that the floors put out of reach.
     """
     by_name = {group.name: group for group in groups}
     for name, score in scores.items():
         _check(name, score, by_name)
     order = _order([(by_name[name], scores[name]) for name in by_name if name in scores], scope)
-    counter = Counter(model, groups, example)
 
     def left(dropped: int) -> dict[str, int]:
         widths = {name: by_name[name].size for name in scores}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -22,11 +22,16 @@ def groups(model: nn.Module, example: Tensor, floors: Mapping[str, int] | None =
     (2 where a grouped or depthwise convolution has to stay one).
     Raises MethodError for a network that cannot be traced, or of which a convolution would be passed by.
     """
+    return grouped(trace(model, example), floors or {})
+
+
+def grouped(couplings: Iterable[Coupling], floors: Mapping[str, int]) -> list[Group]:
+    """Couplings as methods see them: see `groups`."""
     found = []
-    for coupling in trace(model, example):
+    for coupling in couplings:
         name, size = coupling.first.layer, coupling.size
         members = tuple(Member(p.layer, p.module, role, p.channels) for p in coupling.parts if (role := _role(p)))
-        floor = (floors or {}).get(name, max(1, size // 10))
+        floor = floors.get(name, max(1, size // 10))
         found.append(Group(name, size, min(max(floor, coupling.least), size), members, coupling.native))
     return found
 

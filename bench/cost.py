@@ -37,8 +37,38 @@ def count(model: nn.Module, example: Tensor) -> Cost:
 
     What a parametrisation computes to make a weight is spent once a step, not per image, and is left out.
     """
+    return counted(model, example)[0]
+
+
+def per_layer(model: nn.Module, example: Tensor) -> list[LayerCost]:
+    """Every module with MACs or parameters of its own, in the order of the forward pass.
+
+    The MACs add up to the headline of `count`. `example`: (1, C, H, W) on the model's device.
+    """
+    return counted(model, example)[1]
+
+
+def counted(model: nn.Module, example: Tensor) -> tuple[Cost, list[LayerCost]]:
+    """`count` and `per_layer` from one forward pass."""
+    names = {module: name for name, module in model.named_modules()}
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note_shape(module: nn.Module, _: object, output: object) -> None:
+        name = names[module]
+        if name not in shapes and isinstance(output, Tensor) and "parametrizations" not in name.split("."):
+            shapes[name] = tuple(map(int, output.shape[1:]))
+
     with _counting(model):
-        operators = _operators(model, example)
+        hooks = [module.register_forward_hook(note_shape) for module in names]
+        try:
+            operators = _operators(model, example)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return _whole(model, operators), list(_layers(model, operators, shapes))
+
+
+def _whole(model: nn.Module, operators: dict[str, Counter[str]]) -> Cost:
     total = Counter(operators[""])
     for name in operators:
         if _is_parametrization(name):
@@ -47,27 +77,9 @@ def count(model: nn.Module, example: Tensor) -> Cost:
     return Cost(int(macs), int(sum(total.values())), sum(p.numel() for p in model.parameters()))
 
 
-def per_layer(model: nn.Module, example: Tensor) -> list[LayerCost]:
-    """Every module with MACs or parameters of its own, in the order of the forward pass.
-
-    The MACs add up to the headline of `count`. `example`: (1, C, H, W) on the model's device.
-    """
-    names = {module: name for name, module in model.named_modules()}
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note_shape(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and "parametrizations" not in names[module].split("."):
-            shapes.setdefault(names[module], tuple(output.shape[1:]))
-
-    with _counting(model):
-        hooks = [module.register_forward_hook(note_shape) for module in names]
-        try:
-            model(example)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        operators = _operators(model, example)
-    layers = []
+def _layers(
+    model: nn.Module, operators: dict[str, Counter[str]], shapes: dict[str, tuple[int, ...]]
+) -> Iterator[LayerCost]:
     for name, shape in shapes.items():
         module = model.get_submodule(name)
         own = Counter(operators[name])
@@ -78,8 +90,7 @@ def per_layer(model: nn.Module, example: Tensor) -> list[LayerCost]:
         if is_parametrized(module):
             params += sum(p.numel() for p in module.get_submodule("parametrizations").parameters())
         if macs or params:
-            layers.append(LayerCost(name, macs, params, shape))
-    return layers
+            yield LayerCost(name, macs, params, shape)
 
 
 def _is_parametrization(name: str) -> bool:

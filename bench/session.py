@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench import budget as budgets
-from bench import channels, checkpoint, cost, loop, machine
+from bench import channels, checkpoint, loop, machine
+from bench.anatomy import Anatomy
 from bench.data import Data
 from bench.heartbeat import Heartbeat
 from bench.meter import Meter
@@ -46,12 +47,14 @@ class Session:
         test_each_epoch: bool = False,
         say: Callable[[str], None] = lambda line: None,
         shared: Callable[[Mapping[str, Any]], Shared] | None = None,
+        anatomy: Anatomy | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         """`model` is the dense network, `folder` the trial's own.
 
         `wanted`: threads and precision, which decide bits; a resumed trial keeps those it began with.
-        `limited`: refuse more epochs than the budget's. `shared(settings)`: where to share scores with other trials.
+        `limited`: refuse more epochs than the budget's. `shared(settings)`: where to share scores with other trials;
+        `anatomy`: of `model`, where it is known already.
         """
         self._budget, self.recipe, self.seed, self.device = budget, recipe, seed, device
         self.data, self.log, self.ranks = data, say, ranks
@@ -63,17 +66,13 @@ class Session:
         self._shared = shared(self.settings) if shared and ranks.size == 1 else None
         torch.set_num_threads(self.settings["threads"])
         machine.prepare()
-        self._folder, self._limited = folder, limited
-        self._compiled, self._test_each_epoch = compiled, test_each_epoch
-        self._phase = 0
-        self._fresh_cut = False
-        self._budget_read = False
+        self._folder, self._limited, self._compiled, self._test_each_epoch = folder, limited, compiled, test_each_epoch
+        self._phase, self._fresh_cut, self._budget_read = 0, False, False
         self.example = torch.zeros(1, data.channels, data.image_size, data.image_size, device=device)
+        self._anatomy = anatomy or Anatomy(model, self.example)
         self.dense_cost = self.cost(model)
-        dense_groups = channels.groups(model, self.example)
-        self.dense_widths = {group.name: group.size for group in dense_groups}
-        self._floors = {group.name: group.floor for group in dense_groups}
-        self.whole = channels.whole(model, self.example)
+        self.dense_widths = {group.name: group.size for group in self.groups(model)}
+        self.whole = self._anatomy.whole(model)
         for why in dict.fromkeys(self.whole.values()):
             say(f"cannot be cut, so stay whole: {', '.join(n for n, w in self.whole.items() if w == why)}: {why}")
 
@@ -87,10 +86,10 @@ class Session:
         return max(0.0, self.budget.epochs - self.meter.epochs)
 
     def groups(self, model: nn.Module) -> list[Group]:
-        return channels.groups(model, self.example, self._floors)
+        return self._anatomy.groups(model)
 
     def cost(self, model: nn.Module) -> Cost:
-        return cost.count(model, self.example)
+        return self._anatomy.cost(model)
 
     def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         if self._shared is None or self._phase or self._fresh_cut:  # no longer the dense network
@@ -109,8 +108,12 @@ class Session:
         macs = self.budget.macs if keep_macs is None else keep_macs * self.dense_cost.macs
         if macs is None:
             raise MethodError("this trial has no MACs target: give keep_macs, or explicit rates, in the suite")
-        groups = self.groups(model)
-        return self.ranks.broadcast(lambda: budgets.select(model, groups, self.example, scores, macs=macs, scope=scope))
+        groups, counter = self.groups(model), self._anatomy.counter(model)
+        return self.ranks.broadcast(lambda: budgets.select(counter, groups, scores, macs=macs, scope=scope))
+
+    def finest(self, model: nn.Module) -> int:
+        """MACs of one unit of the most expensive group: how finely a target can be met."""
+        return budgets.largest_unit(self._anatomy.counter(model), self.groups(model))
 
     def shrink(self, model: nn.Module, keep: Keep) -> nn.Module:
         event = self.journal.next("shrink")

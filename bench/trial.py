@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from bench import budget as budgets
-from bench import channels, compact, cost, data, machine, registry, weights
+from bench import channels, compact, data, machine, registry, weights
+from bench.anatomy import Anatomy
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
@@ -105,7 +105,8 @@ def _run(
         for key in (trial.baseline, trial.twin)
     )
     example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
-    dense_macs = cost.count(model, example).macs
+    anatomy = Anatomy(model, example)
+    dense_macs = anatomy.cost(model).macs
     session = Session(
         model,
         loaded,
@@ -127,6 +128,7 @@ def _run(
         test_each_epoch=trial.test_each_epoch,
         say=say,
         shared=lambda settings: Shared(out, trial, method, settings, device),
+        anatomy=anatomy,
         ranks=ranks,
     )
     session.journal.guard, session.journal.kept = lease.check, kept
@@ -230,7 +232,7 @@ def distance_from_target(session: Session, model: nn.Module, macs: int) -> float
     """Percentage points of dense MACs above (+) or below (-) the target. Further than one unit of a group fails."""
     target, dense = float(session.budget.macs or 0), session.dense_cost.macs
     off = macs - target
-    unit = budgets.largest_unit(model, session.groups(model), session.example)
+    unit = session.finest(model)
     if abs(off) > max(unit, 0.01 * dense):
         raise MethodError(
             f"the compact network has {macs / 1e6:.2f} M MACs, the target is {target / 1e6:.2f} M: "

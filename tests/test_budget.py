@@ -14,10 +14,22 @@ def tiny() -> tuple[nn.Module, torch.Tensor]:
     return model, torch.zeros(1, 3, 1, 1)
 
 
+def counter_of(model, groups, example):
+    return budget.Counter(cost.per_layer(model, example), groups)
+
+
+def largest(model, groups, example) -> int:
+    return budget.largest_unit(counter_of(model, groups, example), groups)
+
+
+def select(model, groups, example, scores, **how):
+    return budget.select(counter_of(model, groups, example), groups, scores, **how)
+
+
 def chosen(scores: dict[str, list[float]], macs: float, scope: str = "global") -> dict[str, list[int]]:
     model, example = tiny()
     tensors = {name: torch.tensor(values) for name, values in scores.items()}
-    keep = budget.select(model, channels.groups(model, example), example, tensors, macs=macs, scope=scope)
+    keep = select(model, channels.groups(model, example), example, tensors, macs=macs, scope=scope)
     return {name: ids.tolist() for name, ids in keep.items()}
 
 
@@ -27,12 +39,12 @@ B = [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
 
 def test_macs_of_widths_by_hand():
     model, example = tiny()
-    counter = budget.Counter(model, channels.groups(model, example), example)
+    counter = counter_of(model, channels.groups(model, example), example)
     assert counter.macs({}) == 12 + 40 + 50 == budget.macs(model, example)
     assert counter.macs({"0": 3}) == 9 + 30 + 50
     assert counter.macs({"0": 2, "2": 7}) == 6 + 14 + 35
     # the dearest unit is one of the first convolution: 3 + 10, against 4 + 5
-    assert budget.largest_unit(model, channels.groups(model, example), example) == 13
+    assert largest(model, channels.groups(model, example), example) == 13
 
 
 def test_global_order_by_hand():
@@ -72,10 +84,10 @@ def test_floors_hold_and_bound_the_target():
     floors = {"0": 2, "2": 5}
     groups = channels.groups(model, example, floors)
     scores = {"0": torch.tensor(A), "2": torch.tensor(B)}
-    keep = budget.select(model, groups, example, scores, macs=41)  # 6 + 10 + 25
+    keep = select(model, groups, example, scores, macs=41)  # 6 + 10 + 25
     assert {name: ids.tolist() for name, ids in keep.items()} == {"0": [0, 2], "2": [5, 6, 7, 8, 9]}
     with pytest.raises(MethodError, match=r"0.00 M MACs are out of reach: .* at least \(40.2 % of this network's"):
-        budget.select(model, groups, example, scores, macs=40)
+        select(model, groups, example, scores, macs=40)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +101,7 @@ def test_floors_hold_and_bound_the_target():
 def test_scores_that_do_not_fit(scores, message):
     model, example = tiny()
     with pytest.raises(MethodError, match=message):
-        budget.select(model, channels.groups(model, example), example, scores, macs=60)
+        select(model, channels.groups(model, example), example, scores, macs=60)
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
@@ -121,9 +133,9 @@ def test_target_met_where_features_are_concatenated():
 
 def assert_met(model: nn.Module, example: torch.Tensor, scope: str) -> None:
     groups, dense = channels.groups(model, example), cost.count(model, example).macs
-    counter, unit = budget.Counter(model, groups, example), budget.largest_unit(model, groups, example)
+    counter, unit = counter_of(model, groups, example), largest(model, groups, example)
     scores = {group.name: torch.rand(group.size) for group in groups}
-    keep = budget.select(model, groups, example, scores, macs=0.4 * dense, scope=scope)
+    keep = select(model, groups, example, scores, macs=0.4 * dense, scope=scope)
     small = cost.count(channels.shrink(model, example, keep), example).macs
     assert small == counter.macs({name: len(ids) for name, ids in keep.items()})
     assert abs(small - 0.4 * dense) <= unit / 2

@@ -148,6 +148,6 @@ def test_settings_of_the_first_start_are_kept(tmp_path):
 
 def test_a_target_is_needed_to_select(tmp_path):
     run, model = session(tmp_path, keep=0.5), network()
-    run.budget = Budget(None, None, 4)
+    run._budget = Budget(None, None, 4)
     with pytest.raises(MethodError, match="give keep_macs"):
         run.select(model, {})

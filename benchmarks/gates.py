@@ -1,0 +1,67 @@
+"""Gate Decorator on a network that shrinks as it goes, against the same schedule on one that stays whole (masks)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from bench import cost
+from bench.data.memory import KINDS, InMemory
+from bench.method import Budget
+from bench.session import Session
+from bench.spec import DataSpec, Recipe
+from benchmarks.training import DEVICE, network
+from benchmarks.turns import Figure, compared
+from methods.gate_decorator import GateDecorator
+
+TICKS = 10
+BATCH = 128
+
+
+def gates(rounds: int, steps: int) -> Iterator[Figure]:
+    """Ticks of ResNet-56 along a schedule to 30 % of the MACs, then the whole of it.
+
+    A tick is `steps` batches; tock and fine-tuning are in the authors' proportions to it (10 and 40 epochs).
+    """
+    at: dict[str, list[float]] = {"dense": [], "half": [], "whole": [], "masked": []}
+    for _ in range(rounds):
+        ticks, whole = _schedule(0.3, steps)
+        _, masked = _schedule(0.999, steps)
+        at["dense"].append(ticks[1.0])
+        at["half"].append(ticks[min(ticks, key=lambda kept: abs(kept - 0.5))])
+        at["whole"].append(whole)
+        at["masked"].append(masked)
+    yield compared("a tick at half the MACs / on the dense network", at["half"], at["dense"], "<= 0.65")
+    detail = "masks: the same schedule on the whole network, the masking itself not counted"
+    yield compared("schedule to 30 % of the MACs / with masks", at["whole"], at["masked"], "<= 0.70", detail)
+
+
+def _schedule(keep: float, steps: int) -> tuple[dict[float, float], float]:
+    """Seconds a tick took by the share of the MACs it ran at, and seconds of all training."""
+    n = BATCH * steps
+    pixels = np.random.RandomState(0).randint(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+    labels = (np.arange(n) % 10).astype(np.uint8)
+    arrays = {"train_images": pixels, "test_images": pixels, "train_labels": labels, "test_labels": labels}
+    data = InMemory(arrays, KINDS["cifar10"], DataSpec(name="cifar10"), seed=0, device=DEVICE)
+    model = network("cifar_resnet56")
+    macs = cost.count(model, torch.zeros(1, 3, 32, 32, device=DEVICE)).macs
+    epochs = TICKS + 2 * 2 + 8
+    with TemporaryDirectory() as folder:
+        session = Session(
+            model,
+            data,
+            budget=Budget(keep, keep * macs, epochs),
+            recipe=Recipe(epochs=epochs, lr=0.01, batch_size=BATCH),
+            seed=0,
+            device=DEVICE,
+            folder=Path(folder),
+            wanted={"threads": torch.get_num_threads(), "precision": "fp32"},
+        )
+        GateDecorator(ticks=TICKS, tick_epochs=1, ticks_per_tock=TICKS, tock_epochs=2).compress(model, session)
+    rows = session.meter.history
+    ticks = {row.macs / macs: row.seconds for row in rows if row.phase == "tick"}
+    return ticks, sum(row.seconds for row in rows)

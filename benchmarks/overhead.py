@@ -1,0 +1,77 @@
+"""What everything around the training costs: starting trials, answering a command, building tables, memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.record import read_record, write_json
+from benchmarks.turns import Figure, compared
+
+TRIALS = """
+name: trivial
+dataset: {name: digits, subset: 64}
+backbone: cifar_resnet20
+dense: {recipe: {epochs: 1, lr: 0.05, batch_size: 32}}
+keep_macs: [0.7, 0.5]
+seeds: SEEDS
+methods: [random, l1]
+recipe: {epochs: 1, lr: 0.05, batch_size: 32}
+smoke: true
+resources: {cpus: 1}
+"""
+
+RECORDS = 10_000
+
+
+def overhead(rounds: int, steps: int) -> Iterator[Figure]:
+    """Seconds of whole commands, each a program of its own. `rounds` of the short ones, one of the long ones."""
+    one = [1.0] * rounds
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        suite = folder / "trivial.yaml"
+        suite.write_text(TRIALS.replace("SEEDS", str(list(range(40)))))
+        taken, memory = command("run", str(suite), "--out", str(folder / "run"))
+        done = len(list((folder / "run").glob("trials/*/record.json")))
+        detail = f"{done} trials on Ray in {taken:.0f} s; W&B offline, tables and page included"
+        yield compared("a trivial trial: seconds", [taken / done], [1.0], "< 1 s", detail)
+        for words in (["--help"], ["status", str(suite), "--out", str(folder / "run")]):
+            times = [command(*words)[0] for _ in range(rounds)]
+            yield compared(f"prunebench {words[0]}: seconds", times, one, "< 0.5 s")
+        write_records(folder / "run", folder / "many")
+        taken, memory = command("report", str(folder / "many"), "--out", str(folder / "tables"))
+        detail = f"{memory:.0f} MB; {os.cpu_count()} cores"
+        yield compared(f"report of {RECORDS} records: seconds", [taken], [1.0], "< 10 s, 1 GB", detail)
+
+
+def command(*words: str) -> tuple[float, float]:
+    """(seconds, MB of the largest process) of a prunebench command, with which nothing may be wrong."""
+    program = "import atexit, resource, sys; from bench.cli import main; usage = resource.getrusage; "
+    program += "atexit.register(lambda: print(usage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)); "
+    program += "sys.exit(main(sys.argv[1:]))"
+    started = time.perf_counter()
+    ended = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    taken = time.perf_counter() - started
+    if ended.returncode:
+        raise SystemExit(f"prunebench {' '.join(words)} failed: {ended.stderr[-500:]}")
+    return taken, float(ended.stderr.split()[-1]) / 1024
+
+
+def write_records(run: Path, out: Path) -> None:
+    """Ten thousand finished trials, made of those of a run: the same results under other seeds and learning rates."""
+    found = [read_record(path) for path in run.glob("trials/*/record.json")]
+    some = list({(record.trial.method.name, record.trial.keep_macs): record for record in found}.values())
+    for number in range(RECORDS):
+        record, again = some[number % len(some)], number // len(some)
+        recipe = record.trial.recipe.model_copy(update={"lr": 0.01 * (1 + again // 50), "epochs": 10})
+        trial = record.trial.model_copy(update={"seed": again % 50, "smoke": False, "recipe": recipe})
+        history = [record.history[0].model_copy(update={"epoch": epoch}) for epoch in range(10)]
+        made = record.model_copy(update={"trial": trial, "key": trial.key, "history": history})
+        folder = out / "trials" / f"{number:05d}"
+        folder.mkdir(parents=True)
+        write_json(folder / "record.json", made)
