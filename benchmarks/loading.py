@@ -8,12 +8,13 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
 from timm.data import create_transform
+from torch import Tensor
 
-from bench import data
 from bench.data.folder import ImageFolder
 from bench.spec import DataSpec
 from benchmarks.turns import Figure, compared, in_turn
@@ -26,32 +27,54 @@ def loading(rounds: int, steps: int) -> Iterator[Figure]:
 
     Needs $PRUNEBENCH_IMAGES/imagenet10; without it there is nothing to time.
     """
-    root = Path(os.environ.get("PRUNEBENCH_IMAGES", "")) / "imagenet10"
-    if not root.is_dir():
-        print(f"(left out: set PRUNEBENCH_IMAGES to a folder with imagenet10/; {root} is not there)")
+    real = Path(os.environ.get("PRUNEBENCH_IMAGES", "")).absolute() / "imagenet10"
+    if not real.is_dir():
+        print(f"(left out: set PRUNEBENCH_IMAGES to a folder with imagenet10/; {real} is not there)")
         return
     cores = os.cpu_count() or 1
-    spec = DataSpec(name="imagefolder", root=str(root), classes="imagenet-1k")
-    loaded = data.load(spec, seed=0, device=torch.device("cpu"), workers=cores)
-    assert isinstance(loaded, ImageFolder)
-    images = min(loaded.steps(BATCH), 2 * steps) * BATCH
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        files = _repeated(real, root)
+        spec = DataSpec(name="imagefolder", root=str(root), classes="imagenet-1k")
+        ours, raw = (kind(spec, seed=0, device=torch.device("cpu"), workers=cores) for kind in (ImageFolder, _Raw))
+        images = min(ours.steps(BATCH), 6 * steps) * BATCH
+        shares = [files[start : start + BATCH // 4] for start in range(0, images, BATCH // 4)]
+        torch.set_num_threads(1)  # nothing computes but the decoders
+        with multiprocessing.get_context("fork").Pool(cores) as pool:
+            cases = {
+                "ours": lambda: _epoch(ours, images),
+                "raw": lambda: _epoch(raw, images),
+                "limit": lambda: pool.map(_decode, shares, chunksize=1),
+            }
+            times = in_turn(cases, rounds)
+        torch.set_num_threads(cores)
+        for case, what in (("raw", "uint8, as a GPU gets them"), ("ours", "normalised on the CPU")):
+            detail = f"{images / min(times[case]):.0f} images/s with {cores} processes"
+            yield compared(f"batches, {what} / decoding alone", times["limit"], times[case], ">= 0.90", detail)
+        mapped = in_turn({"test": lambda: [None for _ in ours.test(BATCH)]}, rounds)["test"]
+        detail = f"{ours.test_images / min(mapped):.0f} images/s: decoded once per machine"
+        each = [seconds / images for seconds in times["ours"]]
+        yield compared("a training image / a test image", each, [t / ours.test_images for t in mapped], "", detail)
+
+
+class _Raw(ImageFolder):
+    """Gives the batches to the device as they come from the decoders."""
+
+    def _normalise(self, batch: Tensor) -> Tensor:
+        return batch
+
+
+def _repeated(real: Path, root: Path) -> list[Path]:
+    """A folder with each training image four times, so that an epoch lasts; its training files, shuffled."""
+    for folder in (real / "train").iterdir():
+        (root / "train" / folder.name).mkdir(parents=True)
+        for file in folder.iterdir():
+            for i in range(4):
+                (root / "train" / folder.name / f"{i}-{file.name}").symlink_to(file)
+    (root / "val").symlink_to(real / "val")
     files = sorted((root / "train").rglob("*.*"))
     random.Random(0).shuffle(files)
-    shares = [files[start : start + BATCH // 4] for start in range(0, images, BATCH // 4)]
-    torch.set_num_threads(1)  # nothing computes but the decoders
-    with multiprocessing.get_context("fork").Pool(cores) as pool:
-        cases = {
-            "ours": lambda: _epoch(loaded, images),
-            "limit": lambda: pool.map(_decode, shares, chunksize=1),
-        }
-        times = in_turn(cases, rounds)
-    torch.set_num_threads(cores)
-    detail = f"{images / min(times['ours']):.0f} images/s with {cores} processes"
-    yield compared("input pipeline / decoding alone", times["limit"], times["ours"], ">= 0.90", detail)
-    mapped = in_turn({"test": lambda: [None for _ in loaded.test(BATCH)]}, rounds)["test"]
-    detail = f"{loaded.test_images / min(mapped):.0f} images/s: decoded once per machine"
-    each = [seconds / images for seconds in times["ours"]]
-    yield compared("a training image / a test image", each, [t / loaded.test_images for t in mapped], "", detail)
+    return files
 
 
 def _epoch(loaded: ImageFolder, images: int) -> None:

@@ -25,7 +25,7 @@ DECODERS = ("pillow", "timm", "torchvision")
 
 
 def decoded(batches: Iterable[tuple[Tensor, Tensor]], files: Sequence[Path], how: Any) -> np.ndarray | None:
-    """All images of `batches` (uint8 (n, C, S, S), labels), in order, as one array that lies on the disk.
+    """All images of `batches` (uint8 (n, S, S, C), labels), in order, as one array that lies on the disk.
 
     `files`: where each image comes from; `how` (JSON): all that decides its pixels beside the versions of the decoders.
     None where the disk does not take it: whoever asks decodes for himself. What decoding raises is passed on.
