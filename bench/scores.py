@@ -37,7 +37,7 @@ class Shared:
         where = machine.describe(settings, device).model_dump(mode="json", exclude={"commit"})
         program = [digest(), inspect.getsource(inspect.getmodule(type(method)) or type(method))]
         self._name = hashlib.sha256(json.dumps([same, where, program], sort_keys=True).encode()).hexdigest()[:16]
-        self._lock = out / "scores" / f".{self._name}.lock"
+        self._lock = out / "scores" / f"{self._name}.lock"
 
     def of(self, model: nn.Module, compute: Callable[[], Scores], general: Callable[[], bool]) -> Scores:
         """`compute()`, or what it gave for another target. Who comes second waits for the first.

@@ -211,9 +211,9 @@ def test_a_run_whose_server_dies_ends_as_any_other(server, tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_leaves_one_offline_run_a_trial(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SUITE.replace("MODE", "offline"))
+    (tmp_path / "tiny.yaml").write_text(SUITE.replace("MODE", "offline").replace("epochs: 3", "epochs: 20"))
     out = tmp_path / "runs/tiny"
-    for n in (1, 3):  # within the dense network's two epochs, and within the three of l1
+    for n in (1, 3):  # within the dense network's two epochs, and within the twenty of l1
         run = start(tmp_path)
         wait_for(lambda n=n: epochs(out) >= n and list(out.glob("wandb/offline-run-*")))
         time.sleep(0.5)
