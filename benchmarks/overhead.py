@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.record import read_record, write_json
+from bench.record import Record, read_record, write_json
+from bench.spec import DENSE, Recipe
 from benchmarks.turns import Figure, compared
 
 TRIALS = """
@@ -26,7 +27,7 @@ smoke: true
 resources: {cpus: 1}
 """
 
-RECORDS = 10_000
+RECORDS, SEEDS = 10_000, 50
 
 
 def overhead(rounds: int, steps: int) -> Iterator[Figure]:
@@ -63,15 +64,25 @@ def command(*words: str) -> tuple[float, float]:
 
 
 def write_records(run: Path, out: Path) -> None:
-    """Ten thousand finished trials, made of those of a run: the same results under other seeds and learning rates."""
+    """Ten thousand finished trials made of those of a run: fifty seeds, and as many boards as that takes.
+
+    Boards differ in the learning rate after the dense networks, which they share.
+    """
     found = [read_record(path) for path in run.glob("trials/*/record.json")]
-    some = list({(record.trial.method.name, record.trial.keep_macs): record for record in found}.values())
-    for number in range(RECORDS):
-        record, again = some[number % len(some)], number // len(some)
-        recipe = record.trial.recipe.model_copy(update={"lr": 0.01 * (1 + again // 50), "epochs": 10})
-        trial = record.trial.model_copy(update={"seed": again % 50, "smoke": False, "recipe": recipe})
-        history = [record.history[0].model_copy(update={"epoch": epoch}) for epoch in range(10)]
-        made = record.model_copy(update={"trial": trial, "key": trial.key, "history": history})
+    some = {(record.trial.method.name, record.trial.keep_macs): record for record in found}
+    dense = some.pop((DENSE, None))
+    made = [_variant(dense, seed, dense.trial.recipe) for seed in range(SEEDS)]
+    for number in range(RECORDS - SEEDS):
+        record, again = list(some.values())[number % len(some)], number // len(some)
+        recipe = record.trial.recipe.model_copy(update={"lr": 0.01 * (1 + again // SEEDS), "epochs": 10})
+        made.append(_variant(record, again % SEEDS, recipe))
+    for number, record in enumerate(made):
         folder = out / "trials" / f"{number:05d}"
         folder.mkdir(parents=True)
-        write_json(folder / "record.json", made)
+        write_json(folder / "record.json", record)
+
+
+def _variant(record: Record, seed: int, recipe: Recipe) -> Record:
+    trial = record.trial.model_copy(update={"seed": seed, "smoke": False, "recipe": recipe})
+    history = [record.history[0].model_copy(update={"epoch": epoch}) for epoch in range(10)]
+    return record.model_copy(update={"trial": trial, "key": trial.key, "history": history})
