@@ -38,7 +38,7 @@ class Anatomy:
         return list(self._of(model).groups)
 
     def whole(self, model: nn.Module) -> Mapping[str, str]:
-        """Convolutions in no group -> the reason (bench/channels.py)."""
+        """Convolutions in no group -> the reason (bench/coupling.py)."""
         return self._of(model).whole
 
     def cost(self, model: nn.Module) -> Cost:

@@ -9,24 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from bench import exact
-from bench.coupling import Coupling, Part, trace, trace_with_whole
+from bench.coupling import Coupling, Part, trace
 from bench.layers import NORMS, cut, cut_parameter
 from bench.method import Group, Keep, Member, MethodError
 
 
-def groups(model: nn.Module, example: Tensor, floors: Mapping[str, int] | None = None) -> list[Group]:
-    """All groups, in the order of the forward pass. The outputs of the network are in none.
+def groups(model: nn.Module, example: Tensor) -> list[Group]:
+    """All groups of a dense network, in the order of the forward pass. The outputs of the network are in none.
 
-    `example`: one image, (1, C, H, W), on the model's device. `floors`: group name -> units that always stay, because
-    10 % of the dense network's is what the floor means; without it 10 % of this network's, rounded down, at least 1
-    (2 where a grouped or depthwise convolution has to stay one).
-    Raises MethodError for a network that cannot be traced, or of which a convolution would be passed by.
+    `example`: one image, (1, C, H, W), on the model's device. Raises MethodError for a network that cannot be traced,
+    or of which a convolution would be passed by.
     """
-    return grouped(trace(model, example), floors or {})
+    return grouped(trace(model, example), {})
 
 
 def grouped(couplings: Iterable[Coupling], floors: Mapping[str, int]) -> list[Group]:
-    """Couplings as methods see them: see `groups`."""
+    """Couplings as methods see them.
+
+    `floors`: group name -> units that always stay, because 10 % of the dense network's is what the floor means; for
+    others 10 % of this network's, rounded down, at least 1 (2 where a grouped or depthwise convolution has to stay
+    one).
+    """
     found = []
     for coupling in couplings:
         name, size = coupling.first.layer, coupling.size
@@ -61,11 +64,6 @@ def shrink(model: nn.Module, example: Tensor, keep: Keep) -> nn.Module:
             _cut(part, (~mask).nonzero().flatten())
     _check_runs(model, example)
     return model
-
-
-def whole(model: nn.Module, example: Tensor) -> dict[str, str]:
-    """Convolutions in no group, since their filters cannot be cut -> the reason. Those of the outputs are not named."""
-    return trace_with_whole(model, example)[1]
 
 
 def check(model: nn.Module, example: Tensor) -> None:

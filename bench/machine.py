@@ -58,10 +58,8 @@ def forget_peak() -> None:
 
 def peak(device: torch.device) -> dict[str, float]:
     """The two peaks of memory in a record's Machine, in MiB, as far as they can be known."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    found = {"memory_mb": kilobytes[0] / 1024} if kilobytes else {}
+    most = _field("/proc/self/status", "VmHWM")  # such as "524288 kB"
+    found = {"memory_mb": int(most.split()[0]) / 1024} if most else {}
     if device.type == "cuda":
         found["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 2**20
     return found
@@ -105,8 +103,12 @@ def _version(package: str) -> str:
 
 @cache
 def _cpuinfo(field: str) -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    return _field("/proc/cpuinfo", field)
+
+
+def _field(file: str, field: str) -> str:
+    """The value behind the first line "field: value"; empty where there is none."""
+    lines = Path(file).read_text().splitlines() if Path(file).exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 

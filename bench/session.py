@@ -63,11 +63,10 @@ class Session:
         self.meter = Meter(self._epoch_images, folder / "history.jsonl" if ranks.first else None)
         self.cut_top1: float | None = None
         self.settings = self.journal.settings(wanted)
-        self._shared = shared(self.settings) if shared and ranks.size == 1 else None
         torch.set_num_threads(self.settings["threads"])
         machine.prepare()
         self._folder, self._limited, self._compiled, self._test_each_epoch = folder, limited, compiled, test_each_epoch
-        self._phase, self._fresh_cut, self._budget_read = 0, False, False
+        self._phase, self._fresh_cut, self._budget_read, self._shared = 0, False, False, shared
         self.example = torch.zeros(1, data.channels, data.image_size, data.image_size, device=device)
         self._anatomy = anatomy or Anatomy(model, self.example)
         self.dense_cost = self.cost(model)
@@ -92,10 +91,10 @@ class Session:
         return self._anatomy.cost(model)
 
     def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        if self._shared is None or self._phase or self._fresh_cut:  # no longer the dense network
-            return compute()
+        if self._shared is None or self._phase or self._fresh_cut or self.ranks.size > 1:
+            return compute()  # no longer the dense network, or not alone
         self._budget_read = False
-        return self._shared.of(model, compute, lambda: not self._budget_read)
+        return self._shared(self.settings).of(model, compute, lambda: not self._budget_read)
 
     def select(
         self,

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 
 from bench import cost
-from bench.data.memory import KINDS, InMemory
 from bench.method import Budget
 from bench.session import Session
-from bench.spec import DataSpec, Recipe
-from benchmarks.training import DEVICE, network
+from bench.spec import Recipe
+from benchmarks.training import DEVICE, made_up, network
 from benchmarks.turns import Figure, compared
 from methods.gate_decorator import GateDecorator
 
@@ -42,18 +40,13 @@ def gates(rounds: int, steps: int) -> Iterator[Figure]:
 
 def _schedule(keep: float, steps: int) -> tuple[dict[float, float], float]:
     """Seconds a tick took by the share of the MACs it ran at, and seconds of all training."""
-    n = BATCH * steps
-    pixels = np.random.RandomState(0).randint(0, 256, (n, 32, 32, 3)).astype(np.uint8)
-    labels = (np.arange(n) % 10).astype(np.uint8)
-    arrays = {"train_images": pixels, "test_images": pixels, "train_labels": labels, "test_labels": labels}
-    data = InMemory(arrays, KINDS["cifar10"], DataSpec(name="cifar10"), seed=0, device=DEVICE)
     model = network("cifar_resnet56")
     macs = cost.count(model, torch.zeros(1, 3, 32, 32, device=DEVICE)).macs
     epochs = TICKS + 2 * 2 + 8
     with TemporaryDirectory() as folder:
         session = Session(
             model,
-            data,
+            made_up(BATCH * steps),
             budget=Budget(keep, keep * macs, epochs),
             recipe=Recipe(epochs=epochs, lr=0.01, batch_size=BATCH),
             seed=0,

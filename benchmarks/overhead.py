@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from bench.record import Record, read_record, write_json
 from bench.spec import DENSE, Recipe
-from benchmarks.turns import Figure, compared
+from benchmarks.turns import Figure, taken
 
 TRIALS = """
 name: trivial
@@ -32,22 +32,21 @@ RECORDS, SEEDS = 10_000, 50
 
 def overhead(rounds: int, steps: int) -> Iterator[Figure]:
     """Seconds of whole commands, each a program of its own. `rounds` of the short ones, one of the long ones."""
-    one = [1.0] * rounds
     with TemporaryDirectory() as name:
         folder = Path(name)
         suite = folder / "trivial.yaml"
         suite.write_text(TRIALS.replace("SEEDS", str(list(range(40)))))
-        taken, memory = command("run", str(suite), "--out", str(folder / "run"))
+        seconds, _ = command("run", str(suite), "--out", str(folder / "run"))
         done = len(list((folder / "run").glob("trials/*/record.json")))
-        detail = f"{done} trials on Ray in {taken:.0f} s; W&B offline, tables and page included"
-        yield compared("a trivial trial: seconds", [taken / done], [1.0], "< 1 s", detail)
+        detail = f"{done} trials on Ray in {seconds:.0f} s; W&B offline, tables and page included"
+        yield taken("a trivial trial", [seconds / done], "< 1 s", detail)
         for words in (["--help"], ["status", str(suite), "--out", str(folder / "run")]):
             times = [command(*words)[0] for _ in range(rounds)]
-            yield compared(f"prunebench {words[0]}: seconds", times, one, "< 0.5 s")
+            yield taken(f"prunebench {words[0]}", times, "< 0.5 s")
         write_records(folder / "run", folder / "many")
-        taken, memory = command("report", str(folder / "many"), "--out", str(folder / "tables"))
+        seconds, memory = command("report", str(folder / "many"), "--out", str(folder / "tables"))
         detail = f"{memory:.0f} MB; {os.cpu_count()} cores"
-        yield compared(f"report of {RECORDS} records: seconds", [taken], [1.0], "< 10 s, 1 GB", detail)
+        yield taken(f"report of {RECORDS} records", [seconds], "< 10 s, 1 GB", detail)
 
 
 def command(*words: str) -> tuple[float, float]:
@@ -57,10 +56,10 @@ def command(*words: str) -> tuple[float, float]:
     program += "sys.exit(main(sys.argv[1:]))"
     started = time.perf_counter()
     ended = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
-    taken = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     if ended.returncode:
         raise SystemExit(f"prunebench {' '.join(words)} failed: {ended.stderr[-500:]}")
-    return taken, float(ended.stderr.split()[-1]) / 1024
+    return seconds, float(ended.stderr.split()[-1]) / 1024
 
 
 def write_records(run: Path, out: Path) -> None:

@@ -68,12 +68,19 @@ def network(name: str) -> nn.Module:
     return backbones.create(BackboneSpec(name=name), num_classes=10).to(DEVICE).train()
 
 
+def made_up(images: int) -> InMemory:
+    """As many training and test images of CIFAR-10's shape, of noise."""
+    pixels, labels = _noise(images), (np.arange(images) % 10).astype(np.uint8)
+    arrays = {"train_images": pixels, "test_images": pixels, "train_labels": labels, "test_labels": labels}
+    return InMemory(arrays, KINDS["cifar10"], DataSpec(name="cifar10"), seed=0, device=DEVICE)
+
+
+def _noise(images: int) -> np.ndarray:
+    return np.random.RandomState(0).randint(0, 256, (images, 32, 32, 3)).astype(np.uint8)
+
+
 def _ours(name: str, steps: int, *, bf16: bool) -> Callable[[], object]:
-    n = RECIPE.batch_size * steps
-    pixels = np.random.RandomState(0).randint(0, 256, (n, 32, 32, 3)).astype(np.uint8)
-    arrays = {"train_images": pixels, "test_images": pixels[:1]}
-    arrays |= {"train_labels": (np.arange(n) % 10).astype(np.uint8), "test_labels": np.zeros(1, np.uint8)}
-    data = InMemory(arrays, KINDS["cifar10"], DataSpec(name="cifar10"), seed=0, device=DEVICE)
+    data = made_up(RECIPE.batch_size * steps)
     model = network(name).to(memory_format=torch.channels_last)
     optimiser = loop.sgd(model, RECIPE)
 
@@ -117,7 +124,7 @@ class _Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """As torchvision's CIFAR10: an array, a picture of each image, its transforms."""
 
     def __init__(self, n: int) -> None:
-        self.pixels = np.random.RandomState(0).randint(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+        self.pixels = _noise(n)
         steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
         kind = KINDS["cifar10"]
         self.transform = transforms.Compose([*steps, transforms.Normalize(kind.mean, kind.std)])

@@ -55,6 +55,11 @@ def compared(what: str, above: list[float], below: list[float], target: str = ""
     return Figure(what, median, low, high, target, detail)
 
 
+def taken(what: str, times: list[float], target: str = "", detail: str = "") -> Figure:
+    """Seconds as they are, where there is nothing to compare them with."""
+    return compared(f"{what}: seconds", times, [1.0] * len(times), target, detail)
+
+
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

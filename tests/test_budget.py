@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from bench import backbones, budget, channels, cost
+from bench.coupling import trace
 from bench.method import MethodError
 from bench.spec import BackboneSpec
 
@@ -82,7 +83,7 @@ def test_ties_are_broken_one_unit_at_a_time():
 def test_floors_hold_and_bound_the_target():
     model, example = tiny()
     floors = {"0": 2, "2": 5}
-    groups = channels.groups(model, example, floors)
+    groups = channels.grouped(trace(model, example), floors)
     scores = {"0": torch.tensor(A), "2": torch.tensor(B)}
     keep = select(model, groups, example, scores, macs=41)  # 6 + 10 + 25
     assert {name: ids.tolist() for name, ids in keep.items()} == {"0": [0, 2], "2": [5, 6, 7, 8, 9]}

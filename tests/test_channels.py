@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from bench import backbones, channels
-from bench.coupling import trace
+from bench.coupling import trace, trace_with_whole
 from bench.method import MethodError
 from bench.spec import BackboneSpec
 
@@ -134,7 +134,11 @@ def test_groups_by_hand():
     assert torch.equal(stem[1], model.stem.weight[2:4].flatten()) and grouped.shape == (4, 2 * 2 * 9)
     assert [rows.shape for rows in first.inputs()] == [(4, 2 * 6), (4, 32 * 20)]
     assert [member.layer for member in first.norms()] == ["norm"]
-    assert [group.floor for group in channels.groups(model, example, {"stem": 3, "side": 2, "fc1": 1})] == [3, 2, 1]
+    assert [group.floor for group in channels.grouped(trace(model, example), {"stem": 3, "side": 2, "fc1": 1})] == [
+        3,
+        2,
+        1,
+    ]
 
 
 def test_assorted_layers_are_cut_exactly():
@@ -256,7 +260,7 @@ def test_never_a_silent_no_op(middle, message):
 )
 def test_what_cannot_be_cut_stays_whole_and_is_named(middle, reason):
     model, example = Odd(middle), torch.zeros(1, 3, 9, 9)
-    assert channels.whole(model, example)["conv1"] == reason
+    assert trace_with_whole(model, example)[1]["conv1"] == reason
     assert [group.name for group in channels.groups(model, example)] == ["conv2"]
     channels.check(model, example)
     model.conv2 = nn.Identity()

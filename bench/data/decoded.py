@@ -28,12 +28,13 @@ def decoded(batches: Iterable[tuple[Tensor, Tensor]], files: Sequence[Path], how
     """All images of `batches` (uint8 (n, S, S, C), labels), in order, as one array that lies on the disk.
 
     `files`: where each image comes from; `how` (JSON): all that decides its pixels beside the versions of the decoders.
-    None where the disk does not take it: whoever asks decodes for himself. What decoding raises is passed on.
+    None where the disk does not take it, or a file is gone: whoever asks decodes for himself. What decoding raises is
+    passed on.
     """
-    stamps = [(str(file), stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
-    told = json.dumps([how, [version(name) for name in DECODERS], stamps])
-    path = cache_folder() / "decoded" / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.npy"
     try:
+        stamps = [(str(file), stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
+        told = json.dumps([how, [version(name) for name in DECODERS], stamps])
+        path = cache_folder() / "decoded" / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.with_suffix(".lock")):
             if not path.exists():
@@ -63,7 +64,7 @@ def _write(path: Path, batches: Iterable[tuple[Tensor, Tensor]], count: int) -> 
                     shape = (count, *images.shape[1:])
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
-                file.write(images.contiguous().numpy().data)
+                file.write(images.numpy().data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
