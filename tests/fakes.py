@@ -72,6 +72,9 @@ class FakeRun:
         macs = 36 * (model.a.weight.numel() + model.b.weight.numel()) + model.fc.weight.numel()
         return Cost(macs, macs, sum(p.numel() for p in model.parameters()))
 
+    def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        return compute()
+
     def select(
         self, model: Tiny, scores: Mapping[str, Tensor], *, scope: str = "global", keep_macs: float | None = None
     ) -> Keep:
