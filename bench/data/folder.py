@@ -13,6 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo, create_dataset, create_loader
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from bench.data import WHOLE, DataError, Shard, part, split
 from bench.data.decoded import decoded, in_batches
@@ -122,9 +123,13 @@ class ImageFolder:
         return rows.view(batch.shape).permute(0, 3, 1, 2)
 
 
-def _stack(samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """uint8 (N, S, S, 3), as images lie in memory: timm's transforms only turn the view to (3, S, S)."""
-    return torch.stack([image.permute(1, 2, 0) for image, _ in samples]), torch.tensor([label for _, label in samples])
+def _stack(samples: Sequence[tuple[Tensor, int]]) -> Sequence[Tensor]:
+    """uint8 (N, S, S, 3), as images lie in memory: timm's transforms only turn the view to (3, S, S).
+
+    torch's own way to collate writes them where the main process reads them, without another copy.
+    """
+    batch: Sequence[Tensor] = default_collate([(image.permute(1, 2, 0), label) for image, label in samples])
+    return batch
 
 
 class _Part(torch.utils.data.Dataset[tuple[Any, int]]):
