@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import random
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,16 +33,16 @@ def loading(rounds: int, steps: int) -> Iterator[Figure]:
     cores = os.cpu_count() or 1
     with TemporaryDirectory() as name:
         root = Path(name)
-        files = _repeated(real, root)
+        files = _repeated(real, root, 6 * steps * BATCH)
         spec = DataSpec(name="imagefolder", root=str(root), classes="imagenet-1k")
         ours, raw = (kind(spec, seed=0, device=torch.device("cpu"), workers=cores) for kind in (ImageFolder, _Raw))
-        images = min(ours.steps(BATCH), 6 * steps) * BATCH
+        images = len(files)
         shares = [files[start : start + BATCH // 4] for start in range(0, images, BATCH // 4)]
         torch.set_num_threads(1)  # nothing computes but the decoders
         with multiprocessing.get_context("fork").Pool(cores) as pool:
             cases = {
-                "ours": lambda: _epoch(ours, images),
-                "raw": lambda: _epoch(raw, images),
+                "ours": lambda: _epoch(ours),
+                "raw": lambda: _epoch(raw),
                 "limit": lambda: pool.map(_decode, shares, chunksize=1),
             }
             times = in_turn(cases, rounds)
@@ -64,21 +63,23 @@ class _Raw(ImageFolder):
         return batch
 
 
-def _repeated(real: Path, root: Path) -> list[Path]:
-    """A folder with each training image four times, so that an epoch lasts; its training files, shuffled."""
+def _repeated(real: Path, root: Path, count: int) -> list[Path]:
+    """A folder with so many training images, each more than once, shuffled, and these files."""
     for folder in (real / "train").iterdir():
         (root / "train" / folder.name).mkdir(parents=True)
-        for file in folder.iterdir():
-            for i in range(4):
-                (root / "train" / folder.name / f"{i}-{file.name}").symlink_to(file)
+    images = sorted((real / "train").rglob("*.*"))
+    random.Random(0).shuffle(images)
+    files = []
+    for i in range(count):
+        image = images[i % len(images)]
+        files.append(root / "train" / image.parent.name / f"{i}-{image.name}")
+        files[-1].symlink_to(image)
     (root / "val").symlink_to(real / "val")
-    files = sorted((root / "train").rglob("*.*"))
-    random.Random(0).shuffle(files)
     return files
 
 
-def _epoch(loaded: ImageFolder, images: int) -> None:
-    for _ in islice(loaded.train(BATCH, torch.Generator().manual_seed(0), augment=True), images // BATCH):
+def _epoch(loaded: ImageFolder) -> None:
+    for _ in loaded.train(BATCH, torch.Generator().manual_seed(0), augment=True):
         pass
 
 
