@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench import channels, cost
-from bench.budget import Counter
-from bench.coupling import trace_with_whole
+from bench.channels.budget import Counter
+from bench.channels.coupling import trace_with_whole
 from bench.method import Cost, Group
 
 
@@ -38,7 +38,7 @@ class Anatomy:
         return list(self._of(model).groups)
 
     def whole(self, model: nn.Module) -> Mapping[str, str]:
-        """Convolutions in no group -> the reason (bench/coupling.py)."""
+        """Convolutions in no group -> the reason (bench/channels/coupling.py)."""
         return self._of(model).whole
 
     def cost(self, model: nn.Module) -> Cost:

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import backbones, compact, cost
+from bench.channels.exact import TOLERANCE, distance, mixers, outputs, shaken, zeroed
 from bench.data import WHOLE, Shard, part
 from bench.errors import UserError
-from bench.exact import TOLERANCE, distance, mixers, outputs, shaken, zeroed
 from bench.method import Budget, Keep, Method
 from bench.session import Session
 from bench.spec import BackboneSpec, Recipe

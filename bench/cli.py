@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import commands
 from bench.errors import UserError
-from bench.interrupts import interruptible
+from bench.running.interrupts import interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ RUNS, RESULTS, TABLES = Path("runs"), Path("leaderboards/results"), Path("leader
 def run(arguments: argparse.Namespace) -> int:
     """Run a suite, or what is left of it, and print its table."""
     from bench import launch, suite
-    from bench.part import Part
+    from bench.running.part import Part
 
     path = suite.find(arguments.suite)
     wanted = suite.load(path)
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> None:
     """Print how far a suite is."""
-    from bench import status as state
+    from bench.running import status as state
 
     print(state.text(_run_folder(arguments)))
 
@@ -114,7 +114,7 @@ def verify(arguments: argparse.Namespace) -> int:
 def sync(arguments: argparse.Namespace) -> int:
     """Send to W&B what it does not have yet of run folders."""
     import leaderboards
-    from bench import wandb_sync
+    from bench.tracking import wandb_sync
 
     wandb_sync.check()
     to, counts = (arguments.project, arguments.entity, _warn), wandb_sync.Sent()
@@ -131,7 +131,7 @@ def sync(arguments: argparse.Namespace) -> int:
 
 def pull(arguments: argparse.Namespace) -> int:
     """Bring records here from a W&B project."""
-    from bench import pull as records
+    from bench.tracking import pull as records
 
     out = arguments.out or RUNS / (arguments.suite or arguments.project.rpartition("/")[2])
     counts = records.pull(arguments.project, out, suite=arguments.suite, models=arguments.models, note=_warn)
@@ -149,7 +149,7 @@ def list_names(arguments: argparse.Namespace) -> None:
 
 def logs(arguments: argparse.Namespace) -> None:
     """Print a trial's log."""
-    from bench.status import find_trial
+    from bench.running.status import find_trial
 
     folder = find_trial(arguments.key, iter([arguments.out] if arguments.out else _run_folders()))
     path = folder / "log.txt"
@@ -188,7 +188,7 @@ def export(arguments: argparse.Namespace) -> None:
     """Write a compact network as ONNX, or as a torch.export program."""
     from bench.compact import describe
     from bench.export import export as write
-    from bench.status import find_trial
+    from bench.running.status import find_trial
 
     path = Path(arguments.network)
     if not path.is_file() and not path.suffix:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from bench import backbones
+from bench.channels.layers import widths
 from bench.errors import UserError
-from bench.layers import widths
 from bench.spec import BackboneSpec
 
 KEY = "prunebench"

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import torch
 
-from bench import plan, preflight, suite
-from bench.board import Status, Summary
+from bench import suite
 from bench.errors import UserError
-from bench.part import WHOLE, Part
-from bench.schedule import run_trials
+from bench.running import plan, preflight
+from bench.running.board import Status, Summary
+from bench.running.part import WHOLE, Part
+from bench.running.schedule import run_trials
 from bench.spec import Trial
 
 
@@ -31,8 +32,8 @@ def run_suite(
     Raises UserError for what cannot be run as asked, before anything starts; a failed trial does not raise, it is in
     the summary.
     """
-    from bench.progress import Progress
-    from bench.track import Tracker
+    from bench.running.progress import Progress
+    from bench.tracking.track import Tracker
 
     path = suite.find(str(name))
     wanted = suite.load(path)
@@ -90,7 +91,7 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
 
 def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Path) -> None:
     """The leaderboard as a table of a W&B report run."""
-    from bench.track import Tracker
+    from bench.tracking.track import Tracker
 
     tracking = wanted.tracking
     group, folder = wanted.name, page.parent
@@ -100,7 +101,8 @@ def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Pat
 
 def _measure(trial: Trial) -> tuple[int, float, float]:
     """(images an epoch, MACs of one image, images/s) of the dense network on this machine."""
-    from bench import cost, data, loop, machine, weights
+    from bench import cost, data, machine, weights
+    from bench.training import loop
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = data.load(trial.dataset, seed=trial.seed, device=device)

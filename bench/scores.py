@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from bench import machine
-from bench.journal import Journal
 from bench.method import Method
 from bench.onlyone import alone
 from bench.sources import digest
 from bench.spec import Trial
+from bench.training.journal import Journal
 
 Scores = dict[str, Tensor]
 

@@ -14,18 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import budget as budgets
-from bench import channels, checkpoint, loop, machine
+from bench import channels, machine
 from bench.anatomy import Anatomy
+from bench.channels import budget as budgets
 from bench.data import Data
-from bench.heartbeat import Heartbeat
-from bench.meter import Meter
 from bench.method import Budget, Cost, Group, Keep, MethodError
-from bench.ranks import ALONE, Ranks
 from bench.record import Epoch
 from bench.scores import Shared
-from bench.sharedjournal import SharedJournal
 from bench.spec import Recipe
+from bench.training import checkpoint, loop
+from bench.training.heartbeat import Heartbeat
+from bench.training.meter import Meter
+from bench.training.ranks import ALONE, Ranks
+from bench.training.sharedjournal import SharedJournal
 
 
 class Session:

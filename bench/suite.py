@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bench import backbones, data, registry, suitefile, weights
 from bench.errors import UserError
 from bench.method import Method
-from bench.schedule import Resources
+from bench.resources import Resources
 from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, Trial
 from bench.suitefile import SuiteError
 

@@ -20,11 +20,11 @@ from bench.anatomy import Anatomy
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
-from bench.ranks import ALONE, Ranks
 from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
 from bench.scores import Shared
 from bench.session import Session
 from bench.spec import DENSE, Trial, starts_from
+from bench.training.ranks import ALONE, Ranks
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
 """Full, over quota, read-only, forbidden, broken, or gone from the network."""

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import backbones, channels, cost, data, loop, machine, registry
+from bench import backbones, channels, cost, data, machine, registry
 from bench.compact import describe, load_compact
 from bench.errors import UserError
 from bench.record import Measured, Record, beside, read_record
 from bench.spec import DENSE, PROTOCOL, starts_from
+from bench.training import loop
 
 SAME_KIND, OTHER_KIND = 0.02, 0.1
 """Points by which an honest accuracy may differ: on the same model of CPU or GPU, and on another.

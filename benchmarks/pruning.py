@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import timm
 import torch
 
-from bench import budget, channels, cost
+from bench import channels, cost
+from bench.channels import budget
 from benchmarks.turns import Figure, in_turn, taken
 
 

@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from bench import backbones, loop, machine
+from bench import backbones, machine
 from bench.data.memory import KINDS, InMemory
 from bench.spec import BackboneSpec, DataSpec, Recipe
+from bench.training import loop
 from benchmarks.turns import Figure, compared, in_turn
 
 BACKBONES = ("cifar_resnet20", "cifar_resnet56", "cifar_vgg16")
@@ -24,7 +25,7 @@ DEVICE = machine.device()
 
 
 def training(rounds: int, steps: int) -> Iterator[Figure]:
-    """Images/s of `bench.loop.train_epoch` over those of the others."""
+    """Images/s of `bench.training.loop.train_epoch` over those of the others."""
     for name in BACKBONES:
         bf16 = machine.precision("auto", DEVICE) == "bf16"
         ours = _ours(name, steps, bf16=bf16)

@@ -37,7 +37,7 @@ from test_resume import timeless
 from bench import registry, run_trial
 from bench.lease import holder
 from bench.record import Record, read_record
-from bench.schedule import Resources, run_trials
+from bench.running.schedule import Resources, run_trials
 from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
 
 FORK = multiprocessing.get_context("fork")

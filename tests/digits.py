@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bench import cost, data
 from bench.method import Budget
-from bench.ranks import ALONE, Ranks
 from bench.session import Session
 from bench.spec import DataSpec, Recipe
+from bench.training.ranks import ALONE, Ranks
 
 
 class Net(nn.Module):

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 import ranks
-from bench.ranks import Group
+from bench.training.ranks import Group
 
 name, rank, size, out, meet = sys.argv[1:]
 dist.init_process_group(

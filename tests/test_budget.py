@@ -3,8 +3,9 @@ import timm
 import torch
 from torch import nn
 
-from bench import backbones, budget, channels, cost
-from bench.coupling import trace
+from bench import backbones, channels, cost
+from bench.channels import budget
+from bench.channels.coupling import trace
 from bench.method import MethodError
 from bench.spec import BackboneSpec
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from test_resume import COMMON, DENSE, timeless
 
-from bench import carry, desk, run_trial
-from bench.board import ELSEWHERE
-from bench.carry import Visit, carried, visit
-from bench.desk import Desk
+from bench import run_trial
 from bench.errors import UserError
 from bench.lease import LeasedError, hold, holder
 from bench.record import Record, read_record
+from bench.running import carry, desk
+from bench.running.board import ELSEWHERE
+from bench.running.carry import Visit, carried, visit
+from bench.running.desk import Desk
 from bench.sources import digest
 from bench.spec import MethodSpec, Recipe, Trial
 

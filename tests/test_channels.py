@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from bench import backbones, channels
-from bench.coupling import trace, trace_with_whole
+from bench.channels.coupling import trace, trace_with_whole
 from bench.method import MethodError
 from bench.spec import BackboneSpec
 

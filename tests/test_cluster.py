@@ -16,10 +16,11 @@ from nodes import add_node, can_hide, head
 from test_resume import COMMON, DENSE, timeless
 from trials import environment
 
-from bench import join, run_trial
+from bench import run_trial
 from bench.errors import UserError
 from bench.record import Record, read_failures, read_record
-from bench.schedule import Resources, run_trials
+from bench.running import join
+from bench.running.schedule import Resources, run_trials
 from bench.spec import MethodSpec, Recipe, Trial
 
 ray = pytest.importorskip("ray")
@@ -144,7 +145,7 @@ def test_a_desk_that_dies_stands_up_again(tmp_path, cluster, whole):
 JOIN = """
 import sys, ray
 from bench.errors import UserError
-from bench.join import start
+from bench.running.join import start
 try:
     start(ray, sys.argv[1])
 except UserError as error:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bench import data, run_suite
 from bench.data import DataError
-from bench.part import Part
 from bench.record import read_record
+from bench.running.part import Part
 from bench.spec import DataSpec
 
 

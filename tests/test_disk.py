@@ -12,9 +12,9 @@ from test_resume import timeless
 
 from bench import run_suite
 from bench.cli import main
-from bench.part import Part
 from bench.record import read_record
-from bench.status import states
+from bench.running.part import Part
+from bench.running.status import states
 
 SUITE = """
 name: disk

@@ -17,12 +17,13 @@ from records import make_record, make_trial, save, save_failure, save_plan
 from safetensors.torch import save as to_safetensors
 
 import leaderboards
-from bench import backbones, board, compact, status, suite, weights
+from bench import backbones, compact, suite, weights
 from bench.errors import UserError
-from bench.journal import Journal
 from bench.record import read_failures, read_record
-from bench.schedule import Resources, run_trials
+from bench.running import board, status
+from bench.running.schedule import Resources, run_trials
 from bench.spec import BackboneSpec, WeightsSpec
+from bench.training.journal import Journal
 
 RESNET20 = BackboneSpec(name="cifar_resnet20", kwargs={"shortcut": "A"})
 
@@ -228,7 +229,7 @@ def test_a_trial_with_a_damaged_progress_is_shown(place):
         (out / "trials" / trial.key / "progress.json").write_text('{"phase": [], "epoch": "x"}')
         fake_trial(trial, out, **more)
 
-    from bench.progress import counts, doing, eta
+    from bench.running.progress import counts, doing, eta
 
     def watch(state):
         counts(state), eta(state), [doing(t) for t in state.trials]

@@ -13,8 +13,8 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from bench.data import part
-from bench.globalnorm import GlobalNorm
-from bench.ranks import Ranks
+from bench.training.globalnorm import GlobalNorm
+from bench.training.ranks import Ranks
 
 KINDS = {
     "torch": lambda: nn.BatchNorm2d(5),

@@ -2,8 +2,8 @@
 
 import json
 
-from bench import heartbeat
-from bench.heartbeat import Heartbeat
+from bench.training import heartbeat
+from bench.training.heartbeat import Heartbeat
 
 
 def test_it_says_how_far_and_how_long(tmp_path, monkeypatch):

@@ -15,9 +15,9 @@ from test_resume import timeless
 from trials import environment
 
 from bench import run_suite
-from bench.interrupts import SIGNALS, interruptible
 from bench.record import read_record
-from bench.status import states
+from bench.running.interrupts import SIGNALS, interruptible
+from bench.running.status import states
 
 SUITE = """
 name: interrupted

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from bench import join
 from bench.errors import UserError
+from bench.running import join
 
 ray = pytest.importorskip("ray")
 

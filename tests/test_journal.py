@@ -2,7 +2,7 @@
 
 import torch
 
-from bench.journal import Journal
+from bench.training.journal import Journal
 
 
 def test_a_finished_event_is_answered_after_a_restart(tmp_path):

@@ -10,7 +10,8 @@ from offline_run import read
 from records import make_latency, make_record, make_trial, save, save_latency
 
 import leaderboards
-from bench import launch, plan, suite
+from bench import launch, suite
+from bench.running import plan
 
 pytest.importorskip("wandb")
 

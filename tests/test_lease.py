@@ -14,7 +14,7 @@ import pytest
 from bench import lease
 from bench.lease import LeasedError, hold, holder
 
-HOLD = "import sys, time; from pathlib import Path; from bench.lease import hold\nwith hold(Path(sys.argv[1])): "
+HOLD = "import sys, time, pathlib\nfrom bench.lease import hold\nwith hold(pathlib.Path(sys.argv[1])): "
 
 
 def holding(folder: Path) -> subprocess.Popen:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import loop
 from bench.spec import Recipe
+from bench.training import loop
 
 
 def test_cosine_goes_from_lr_to_zero():

@@ -19,11 +19,11 @@ from trials import make, run, tries
 from bench import run_trial
 from bench.data import DataError
 from bench.errors import UserError
-from bench.ontrain import OnTrain
-from bench.ranks import Group
 from bench.record import Record, read_failures, read_record, write_json
-from bench.schedule import Resources, run_trials
+from bench.running.ontrain import OnTrain
+from bench.running.schedule import Resources, run_trials
 from bench.spec import MethodSpec, Recipe, Trial
+from bench.training.ranks import Group
 
 TWO = Resources(cpus=1, workers=2)
 

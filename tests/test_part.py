@@ -3,7 +3,7 @@
 import pytest
 from trials import make
 
-from bench.part import Part
+from bench.running.part import Part
 from bench.suite import SuiteError
 
 DENSE = make("dense")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.board import Status, TrialStatus
-from bench.progress import HEARTBEAT, Progress, counts, doing, duration, eta
+from bench.running.board import Status, TrialStatus
+from bench.running.progress import HEARTBEAT, Progress, counts, doing, duration, eta
 from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
 
 RECIPE = Recipe(epochs=10, lr=0.1)
@@ -143,5 +143,5 @@ def test_words():
 
 
 def test_lines_need_no_rich(tmp_path):
-    code = "import sys, bench.progress; assert not {'rich', 'torch', 'ray'} & set(sys.modules)"
+    code = "import sys, bench.running.progress; assert not {'rich', 'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

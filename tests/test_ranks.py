@@ -19,11 +19,11 @@ from torch import nn
 from bench import run_trial
 from bench.backbones import create
 from bench.data import part
-from bench.loop import train_epoch
-from bench.ranks import ALONE, Ranks
 from bench.record import Record
 from bench.registry import build
 from bench.spec import BackboneSpec, MethodSpec, Recipe, Trial
+from bench.training.loop import train_epoch
+from bench.training.ranks import ALONE, Ranks
 
 METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "l1": ({}, 2),

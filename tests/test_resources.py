@@ -7,7 +7,7 @@ from trials import make, run, tries
 
 from bench.errors import UserError
 from bench.record import read_failures
-from bench.schedule import Resources
+from bench.running.schedule import Resources
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), (2, 7200), ("2", 7200)])
@@ -34,7 +34,7 @@ def test_a_failure_that_cannot_be_written_ends_its_trial_alone(tmp_path, monkeyp
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("bench.board.write_failure", full)
+    monkeypatch.setattr("bench.running.board.write_failure", full)
     bug = make("bug", "bug")
     summary = run([bug, make("l1")], tmp_path)
     assert summary.failed == {bug.key: "ValueError: a bug"} and len(summary.done) == 1

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from trials import environment, make, run, tries
 
-from bench.board import RETRIES
 from bench.errors import UserError
 from bench.record import read_failures, write_json
-from bench.schedule import Resources
+from bench.running.board import RETRIES
+from bench.running.schedule import Resources
 
 
 def test_a_trial_waits_for_its_baseline_and_its_twin(tmp_path):

@@ -32,7 +32,7 @@ def test_what_another_driver_runs_is_waited_for(tmp_path):
 
 def test_a_trial_is_taken_over_when_its_driver_has_died(tmp_path):
     trial = make("l1")
-    code = "import sys, time; from pathlib import Path; from bench.lease import hold\nwith hold(Path(sys.argv[1])): "
+    code = "import sys, time, pathlib\nfrom bench.lease import hold\nwith hold(pathlib.Path(sys.argv[1])): "
     other = subprocess.Popen(
         [sys.executable, "-c", code + "print(flush=True); time.sleep(60)", tmp_path / "trials" / trial.key], stdout=-1
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from offline_run import read
 
-from bench.board import Status, TrialStatus
 from bench.record import Epoch, Failure, Machine, Measured, Record, Spent, write_failure, write_json
+from bench.running.board import Status, TrialStatus
 from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
-from bench.track import Tracker
+from bench.tracking.track import Tracker
 
 wandb = pytest.importorskip("wandb")
 

@@ -17,10 +17,10 @@ import pytest
 from records import make_record, make_trial, save
 from test_track import environment, status
 
-from bench import track, wandb_run, wandb_sync
-from bench.board import Status
 from bench.record import write_json
-from bench.track import Tracker
+from bench.running.board import Status
+from bench.tracking import track, wandb_run, wandb_sync
+from bench.tracking.track import Tracker
 
 wandb = pytest.importorskip("wandb")
 

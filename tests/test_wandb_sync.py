@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from records import make_record, make_trial, save, save_failure, save_plan
 
-from bench import cli, wandb_run, wandb_sync
+from bench import cli
 from bench.lease import hold
 from bench.record import Failure, write_failure
-from bench.track import Tracker
+from bench.tracking import wandb_run, wandb_sync
+from bench.tracking.track import Tracker
 
 wandb = pytest.importorskip("wandb")
 

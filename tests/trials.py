@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.lease import hold
 from bench.record import Failure, write_failure, write_json
-from bench.schedule import Resources, run_trials
+from bench.running.schedule import Resources, run_trials
 from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
 
 RECIPE = Recipe(epochs=1, lr=0.1)

@@ -1,4 +1,4 @@
-"""Stands in for `wandb.Api` at its boundary: the calls of wandb 0.31 that bench/pull.py makes, and no others.
+"""Stands in for `wandb.Api` at its boundary: the calls of wandb 0.31 that bench/tracking/pull.py makes, and no others.
 
     Api().artifact_types(project=) -> ArtifactType: .name, .collections()
     ArtifactCollection: .name, .artifacts()

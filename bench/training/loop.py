@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.ranks import ALONE, Ranks
 from bench.spec import Recipe
+from bench.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)

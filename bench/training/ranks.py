@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench.data import Shard, part
 from bench.errors import UserError
-from bench.globalnorm import GlobalNorm
+from bench.training.globalnorm import GlobalNorm
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.backbones.resnet import PadShortcut
-from bench.coupling import trace
+from bench.channels.coupling import trace
 from bench.method import Keep
 
 TOLERANCE = 1e-9

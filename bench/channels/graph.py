@@ -85,7 +85,7 @@ class _Graph(tp.DependencyGraph):
 class _PadPruner(tp.pruner.BasePruningFunc):
     """Shortcut A: its inputs and outputs are cut apart, since a source that goes leaves a zero channel.
 
-    The two functions only tell the graph that the sides differ; bench/layers.py does the cutting.
+    The two functions only tell the graph that the sides differ; bench/channels/layers.py does the cutting.
     """
 
     def prune_out_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:

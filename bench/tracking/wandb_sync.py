@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import tracked, wandb_run
 from bench.errors import UserError
 from bench.lease import holder
 from bench.record import RecordError, read_failures, read_record
+from bench.running.status import KEY
 from bench.spec import Trial
-from bench.status import KEY
-from bench.tracked import Mark
-from bench.wandb_run import Place, line
+from bench.tracking import tracked, wandb_run
+from bench.tracking.tracked import Mark
+from bench.tracking.wandb_run import Place, line
 
 if TYPE_CHECKING:
     from wandb import Run

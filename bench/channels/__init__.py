@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench import exact
-from bench.coupling import Coupling, Part, trace
-from bench.layers import NORMS, cut, cut_parameter
+from bench.channels import exact
+from bench.channels.coupling import Coupling, Part, trace
+from bench.channels.layers import NORMS, cut, cut_parameter
 from bench.method import Group, Keep, Member, MethodError
 
 

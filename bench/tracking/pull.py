@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bench import tracked, wandb_run
 from bench.errors import UserError
 from bench.lease import holder
 from bench.record import (
@@ -29,8 +28,9 @@ from bench.record import (
     write_once,
 )
 from bench.spec import DENSE, Trial
-from bench.tracked import Mark
-from bench.wandb_run import FILES, line
+from bench.tracking import tracked, wandb_run
+from bench.tracking.tracked import Mark
+from bench.tracking.wandb_run import FILES, line
 
 if TYPE_CHECKING:
     from wandb import Artifact
@@ -106,7 +106,7 @@ def pull(
         pulled.refused += 1
         note(_shown(f"pulling stops ({error}): what came is kept, pull again for the rest"))
     if pulled.trials:
-        from bench import plan
+        from bench.running import plan
 
         entity, _, name = project.partition("/")
         plan.add(out, suite or name, entity, name, pulled.trials.values())

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from bench.apart import DIED
 from bench.errors import UserError
-from bench.join import first_line
-from bench.onray import OnRay
 from bench.resources import Resources
+from bench.running.apart import DIED
+from bench.running.join import first_line
+from bench.running.onray import OnRay
 from bench.spec import Trial
 
 DAY_S = 86_400
@@ -123,7 +123,7 @@ def fit(work: Callable[..., str], world: int, cpus: float, gpus: float, mark: in
 def _rank(work: Callable[..., str]) -> None:
     import torch
 
-    from bench.ranks import Group
+    from bench.training.ranks import Group
 
     ranks = Group()
     try:

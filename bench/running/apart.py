@@ -20,7 +20,7 @@ DIED = "the worker process died: it was killed, ran out of memory or crashed"
 def apart(work: Callable[[], str]) -> str:
     """What `work()` says in a new process with this one's environment, or DIED. It ends when this process does."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.preload"])
+    context.set_forkserver_preload(["bench.running.preload"])
     ours, theirs = context.Pipe(duplex=False)
     with _no_program():
         process = context.Process(target=_there, args=(work, theirs, dict(os.environ)))

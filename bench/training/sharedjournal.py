@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.journal import Entry, Journal
-from bench.ranks import Ranks
+from bench.training.journal import Entry, Journal
+from bench.training.ranks import Ranks
 
 
 class SharedJournal(Journal):

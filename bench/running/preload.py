@@ -1,4 +1,4 @@
-"""All that a trial imports, for the process that trials are forked from (bench/apart.py)."""
+"""All that a trial imports, for the process that trials are forked from (bench/running/apart.py)."""
 
 import gc
 from contextlib import suppress

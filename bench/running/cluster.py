@@ -1,4 +1,4 @@
-"""What a driver on a cluster has beside Ray's tasks: a desk for workers that do not see its folder (bench/carry.py)."""
+"""What a driver on a cluster has beside Ray's tasks: a desk for workers that do not see its folder (carry.py)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bench.carry import Visit, visit
-from bench.desk import Desk
 from bench.lease import LeasedError
+from bench.running.carry import Visit, visit
+from bench.running.desk import Desk
 from bench.sources import digest
 from bench.spec import Trial
 

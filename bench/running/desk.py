@@ -1,6 +1,6 @@
 """The driver's half of carrying: a worker gets here what its trial needs, and brings back what it makes.
 
-A worker whose node does not see the run folder works in a folder of its own (bench/carry.py). A desk stands on the
+A worker whose node does not see the run folder works in a folder of its own (carry.py). A desk stands on the
 driver's machine, holds the trial's lease there meanwhile, and writes as the trial itself would: what is kept is written
 aside, flushed and renamed; record.json is linked, so that the first one wins.
 """

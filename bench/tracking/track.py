@@ -1,7 +1,7 @@
 """W&B as a mirror of what lies on disk, kept by the scheduling process.
 
 Trials know nothing of it: they need neither wandb nor a network, and nothing that happens here stops one. The records
-are the truth; whatever is missing in W&B is sent from them by `prunebench sync` (see bench/wandb_sync.py).
+are the truth; whatever is missing in W&B is sent from them by `prunebench sync` (see wandb_sync.py).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from bench import tracked, wandb_run
-from bench.board import Status
+from bench.running.board import Status
 from bench.spec import Trial
-from bench.tracked import Mark
-from bench.wandb_run import Place, line
+from bench.tracking import tracked, wandb_run
+from bench.tracking.tracked import Mark
+from bench.tracking.wandb_run import Place, line
 
 if TYPE_CHECKING:
     from wandb import Run

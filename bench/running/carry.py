@@ -2,7 +2,7 @@
 
 It begins with what the driver has of it (its journal, the records and networks it depends on), and brings back what it
 makes: each event of the journal before the trial goes on, the rest once a second. So a node that dies takes at most
-the running epoch along. What answers at the driver is a bench.desk.Desk, through `ask`; Ray is not needed here.
+the running epoch along. What answers at the driver is a bench.running.desk.Desk, through `ask`; Ray is not needed here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.board import ELSEWHERE
-from bench.desk import KEPT, PIECE, SHOWN
 from bench.errors import UserError
 from bench.lease import LeasedError
+from bench.running.board import ELSEWHERE
+from bench.running.desk import KEPT, PIECE, SHOWN
 from bench.sources import digest
 
 EVERY_S = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from bench.board import Status, TrialStatus
+from bench.running.board import Status, TrialStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

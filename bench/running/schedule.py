@@ -1,6 +1,6 @@
 """Runs trials on Ray, or one after the other in this process.
 
-All state lies on disk (see bench/board.py). Where trials run is a pool's business: bench/inline.py, bench/onray.py.
+All state lies on disk (see board.py). Where trials run is a pool's business: inline.py, onray.py.
 """
 
 from __future__ import annotations
@@ -14,14 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from bench.board import ELSEWHERE, Status, Summary, TrialStatus, conclude, elsewhere, fail, ready, running, survey
-from bench.inline import POLL, Inline
-from bench.interrupts import interruptible
 from bench.lease import LeasedError
-from bench.onray import OnRay
-from bench.ontrain import OnTrain
 from bench.record import Failure, read_failures, write_json
 from bench.resources import Resources
+from bench.running.board import (
+    ELSEWHERE,
+    Status,
+    Summary,
+    TrialStatus,
+    conclude,
+    elsewhere,
+    fail,
+    ready,
+    running,
+    survey,
+)
+from bench.running.inline import POLL, Inline
+from bench.running.interrupts import interruptible
+from bench.running.onray import OnRay
+from bench.running.ontrain import OnTrain
 from bench.spec import Trial
 
 
@@ -56,7 +67,7 @@ def run_trials(
 
     A trial waits for the records of its `baseline` and `twin`; where one of them fails, it is blocked, and tried again
     in the next run. A trial that its method made fail is left alone, unless `retry_failed`. `address` joins a Ray
-    cluster, whose nodes may share the folder `out` or not (bench/carry.py); otherwise a Ray of our own is started and
+    cluster, whose nodes may share the folder `out` or not (carry.py); otherwise a Ray of our own is started and
     stopped. Another driver may work in the same folder: what it runs is waited for. `watch` is called about twice a
     second. `run_trial` replaces `bench.trial.run_trial`. Raises UserError, and KeyboardInterrupt on Ctrl-C, SIGTERM or
     SIGUSR1 once the workers are stopped.
@@ -135,7 +146,7 @@ def _work(
 ) -> str:
     """What a worker does. The result lies on disk; an exception that escapes the trial is written there too.
 
-    `ranks`: this process's place among several that run the trial together (bench.ranks.Ranks); then what escapes
+    `ranks`: this process's place among several that run the trial together (`Ranks`); then what escapes
     from another than the first is raised, and comes back in a last call as `error`. Returns why the trial failed, for a
     disk that takes no more, or ELSEWHERE; else nothing.
     """

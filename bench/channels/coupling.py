@@ -14,8 +14,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE
 
 from bench.backbones.resnet import PadShortcut
-from bench.graph import build, spread
-from bench.layers import NORMS, Side, channel_count
+from bench.channels.graph import build, spread
+from bench.channels.layers import NORMS, Side, channel_count
 from bench.method import MethodError
 
 LAYERS = (_ConvNd, nn.Linear, *NORMS, nn.PReLU, PadShortcut)

@@ -10,12 +10,12 @@ from math import inf
 from pathlib import Path
 from typing import Any, Self
 
-from bench.apart import DIED, apart
-from bench.cluster import Cluster
 from bench.errors import UserError
-from bench.inline import POLL
-from bench.join import first_line, start
 from bench.resources import Resources
+from bench.running.apart import DIED, apart
+from bench.running.cluster import Cluster
+from bench.running.inline import POLL
+from bench.running.join import first_line, start
 from bench.spec import Trial
 
 UNKNOWN = ("No module named", "Can't get attribute", "has no attribute")

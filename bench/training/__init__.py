@@ -1,0 +1,1 @@
+"""How `bench.session` trains: an epoch, its processes, and what is written down so that a killed trial goes on."""
