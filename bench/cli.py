@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bench import commands
+from bench import commands, runfolders
 from bench.errors import UserError
 from bench.running.interrupts import interruptible
 
@@ -35,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _comma(text: str) -> list[str]:
-    return [item for item in text.split(",") if item]
+    items = text.split(",")
+    if not all(items):
+        raise argparse.ArgumentTypeError(f"'{text}' lacks a name: give such as l1,dcff")
+    return items
 
 
 def _millions(text: str) -> float:
@@ -43,11 +47,18 @@ def _millions(text: str) -> float:
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(item) for item in _comma(text)]
+    items = text.split(",")
+    if not all(item.isdecimal() for item in items):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of whole numbers from 0 on: give such as 0,1,2")
+    return [int(item) for item in items]
 
 
 def _shares(text: str) -> list[float]:
-    return [float(item) for item in _comma(text)]
+    with suppress(ValueError):
+        shares = [float(item) for item in text.split(",")]
+        if all(0 < share <= 1 for share in shares):
+            return shares
+    raise argparse.ArgumentTypeError(f"'{text}' is no list of shares above 0 and up to 1: give such as 0.7,0.5")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -85,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     parser_run.add_argument("--dry-run", action="store_true", help="print the trials and their estimated cost")
 
     parser_status = command(commands.status)
-    parser_status.add_argument("suite")
-    parser_status.add_argument("--out", type=Path)
+    parser_status.add_argument("suite", help="a suite's name or file, or a run folder")
+    parser_status.add_argument("--out", type=Path, help="run folder (default: runs/NAME)")
 
     parser_report = command(commands.report)
     parser_report.add_argument(
@@ -104,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser_report.add_argument("--figures", action="store_true", help="figures for papers too, as PDF and SVG")
     parser_report.add_argument("--check", action="store_true", help="write nothing: fail where the tables differ")
     parser_report.add_argument(
-        "--results", type=Path, default=commands.RESULTS, help="what --check reads (default: %(default)s)"
+        "--results", type=Path, default=runfolders.RESULTS, help="what --check reads (default: %(default)s)"
     )
 
     parser_show = command(commands.show)
@@ -145,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser_logs = command(commands.logs)
     parser_logs.add_argument("key", help="a trial's key, or its beginning")
-    parser_logs.add_argument("--out", type=Path)
+    parser_logs.add_argument("--out", type=Path, help="run folder (default: all of runs/)")
 
     parser_profile = command(commands.profile)
     parser_profile.add_argument("backbone")
@@ -177,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=float("inf"), help="stop then, and write what there is"
     )
     parser_coverage.add_argument("--again", action="store_true", help="check the cells that failed anew")
-    parser_coverage.add_argument("--out", type=Path, default=Path("docs/coverage.md"))
+    parser_coverage.add_argument("--out", type=Path, help="a Markdown file for the table (default: print it)")
     parser_coverage.add_argument("--json", type=Path, help="where finished cells are kept (default: under runs/)")
     return parser
 

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import runfolders
 from bench.errors import UserError
+from bench.runfolders import RESULTS, RUNS, TABLES
 
 if TYPE_CHECKING:
     from bench.suite import Suite
-
-RUNS, RESULTS, TABLES = Path("runs"), Path("leaderboards/results"), Path("leaderboards/tables")
-"""Run folders; reviewed records, and what is made of them."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,15 +48,20 @@ def status(arguments: argparse.Namespace) -> None:
     """Print how far a suite is."""
     from bench.running import status as state
 
-    print(state.text(_run_folder(arguments)))
+    name = Path(arguments.suite)
+    planned = runfolders.of_suite(name) if name.is_file() else None
+    print(state.text(arguments.out or planned or runfolders.find(name)))
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Build tables and page from records, or check those that are there."""
     if arguments.check:
-        return _check(_folders(arguments.folders) or [arguments.results], arguments.out or TABLES)
-    folders = _folders(arguments.folders) or _run_folders()
-    out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
+        return _check(runfolders.find_all(arguments.folders) or [arguments.results], arguments.out or TABLES)
+    folders = runfolders.find_all(arguments.folders) or runfolders.every()
+    if not any(map(runfolders.is_ours, folders)):
+        raise UserError(f"{folders[0]} holds no records, and is no run folder: nothing is written")
+    alone = len(folders) == 1 and folders[0].is_dir()
+    out = arguments.out or (folders[0] / "report" if alone else Path("report"))
     return 1 if _publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
 
 
@@ -65,7 +69,7 @@ def show(arguments: argparse.Namespace) -> None:
     """Show where a result comes from: its trial, machine, history and command."""
     import leaderboards
 
-    folders = _folders(arguments.folders) or [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
+    folders = runfolders.find_all(arguments.folders) or [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
     print(leaderboards.show(folders, arguments.key), end="")
 
 
@@ -73,7 +77,7 @@ def measure(arguments: argparse.Namespace) -> None:
     """Measure how fast compact networks are; the machine should do nothing else."""
     from bench.record import find_records
 
-    paths = [path for folder in _folders(arguments.folders) for path in find_records(folder)]
+    paths = [path for folder in runfolders.find_all(arguments.folders) for path in find_records(folder)]
     if not paths:
         raise UserError(f"there is no record in {arguments.folders[0]}")
     from bench import latency
@@ -92,7 +96,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """Check records against their compact networks, the test set and their own sums."""
     from bench.record import find_records
 
-    paths = [path for where in arguments.records for path in find_records(where)]
+    paths = [path for where in runfolders.find_all(arguments.records) for path in find_records(where)]
     if not paths:
         raise UserError(f"there is no record in {arguments.records[0]}")
     if arguments.network and len(paths) > 1:
@@ -118,7 +122,7 @@ def sync(arguments: argparse.Namespace) -> int:
 
     wandb_sync.check()
     to, counts = (arguments.project, arguments.entity, _warn), wandb_sync.Sent()
-    for folder in _folders(arguments.folders) or _run_folders():
+    for folder in runfolders.find_all(arguments.folders) or runfolders.every():
         counts += wandb_sync.send_trials(folder, *to)
         if counts.lost:
             break
@@ -151,7 +155,7 @@ def logs(arguments: argparse.Namespace) -> None:
     """Print a trial's log."""
     from bench.running.status import find_trial
 
-    folder = find_trial(arguments.key, iter([arguments.out] if arguments.out else _run_folders()))
+    folder = find_trial(arguments.key, iter([arguments.out] if arguments.out else runfolders.every()))
     path = folder / "log.txt"
     if not path.exists():
         raise UserError(f"trial {folder.name} has no log yet")
@@ -162,6 +166,9 @@ def profile(arguments: argparse.Namespace) -> None:
     """Count a backbone's MACs and parameters."""
     from bench import listing
 
+    for item in arguments.set:
+        if "=" not in item:
+            raise UserError(f"--set wants KEY=VALUE, such as shortcut=B, not '{item}'")
     values = dict(item.partition("=")[::2] for item in arguments.set)
     counted = listing.profile(arguments.backbone, values, arguments.dataset)
     print(json.dumps(counted, indent=1) if arguments.json else listing.profile_table(counted))
@@ -192,7 +199,7 @@ def export(arguments: argparse.Namespace) -> None:
 
     path = Path(arguments.network)
     if not path.is_file() and not path.suffix:
-        path = find_trial(arguments.network, iter(_run_folders())) / "model.safetensors"
+        path = find_trial(arguments.network, iter(runfolders.every())) / "model.safetensors"
     out, difference = write(path, arguments.out, arguments.to)
     about = describe(path)
     print(f"written: {out}")
@@ -212,15 +219,19 @@ def coverage(arguments: argparse.Namespace) -> None:
     found = matrix.fill(
         arguments.methods or matrix.prunable(),
         backbones,
-        arguments.json or RUNS / f"{arguments.out.stem}.json",
+        arguments.json or RUNS / f"{arguments.out.stem if arguments.out else 'coverage'}.json",
         keep_macs=arguments.keep,
         max_params=arguments.max_params,
         limit=arguments.limit,
         minutes=arguments.minutes,
         again=arguments.again,
     )
+    table = matrix.table(found, "prunebench " + " ".join(sys.argv[1:]))
+    if arguments.out is None:
+        print(table)
+        return
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(matrix.table(found, "prunebench " + " ".join(sys.argv[1:])))
+    arguments.out.write_text(table)
     print(f"written: {arguments.out}")
 
 
@@ -249,8 +260,7 @@ def _check(folders: list[Path], tables: Path) -> int:
     import leaderboards
 
     if not (tables.exists() or any(folder.exists() for folder in folders)):
-        print(f"there are neither {' '.join(map(str, folders))} nor {tables}: nothing to compare")
-        return 0
+        raise UserError(f"there are neither {' '.join(map(str, folders))} nor {tables}: nothing to compare")
     found = leaderboards.read(folders)
     empty = not (found.records or found.unfinished or tables.exists())  # then every file would be missing
     differences = [] if empty else leaderboards.check(found, tables)
@@ -270,31 +280,3 @@ def _tell(problems: list[str]) -> list[str]:
 
 def _warn(text: str) -> None:
     print(f"prunebench: {text}", file=sys.stderr)
-
-
-def _folders(names: list[Path]) -> list[Path]:
-    """Each a folder, or the name of a suite that has run."""
-    folders = [path if path.exists() else RUNS / path for path in names]
-    for folder in folders:
-        if not folder.exists():
-            raise UserError(f"there is no folder {folder}: name a suite that has run, or a folder of records")
-    return folders
-
-
-def _run_folder(arguments: argparse.Namespace) -> Path:
-    if arguments.out:
-        return Path(arguments.out)
-    path = Path(arguments.suite)
-    if path.is_file():
-        import yaml
-
-        values = yaml.safe_load(path.read_text())
-        return RUNS / str(values.get("name", path.stem) if isinstance(values, dict) else path.stem)
-    return RUNS / arguments.suite
-
-
-def _run_folders() -> list[Path]:
-    folders = sorted(path.parent for path in RUNS.glob("*/trials"))
-    if not folders:
-        raise UserError("there is no run folder under runs/: start a suite with `prunebench run`, or name a folder")
-    return folders

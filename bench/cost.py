@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from bench.method import Cost, MethodError
+
+with warnings.catch_warnings():  # fvcore compiles losses that nobody here calls, in a way that torch gives up
+    warnings.simplefilter("ignore")
+    from fvcore.nn import FlopCountAnalysis
 
 HEADLINE = ("conv", "linear", "matmul", "addmm", "mm", "bmm", "einsum")
 """fvcore's names of the operators that the headline counts."""

@@ -41,6 +41,8 @@ def run_suite(
     out = out or Path("runs") / wanted.name
     if scheduler == "inline" and wanted.resources.gpus and not torch.cuda.is_available():
         raise UserError("resources.gpus: this machine has no GPU that torch can use: take it out, or set it to 0")
+    if scheduler == "inline" and address is not None:
+        raise UserError("--address is of a Ray cluster, and --scheduler inline uses no Ray: leave one of them out")
     if address is None:  # the nodes of a cluster have their own disks
         preflight.check(chosen, out)
     plan.write(out, wanted, path, trials)

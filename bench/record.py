@@ -171,7 +171,8 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         place = ".".join(map(str, first["loc"])) if first else ""
         reason = ": ".join(part for part in (place, first["msg"]) if part) if first else str(error)
-        raise RecordError(f"{path} is not a record: {reason} (take it away to run the trial again)") from error
+        hint = " (take it away to run the trial again)" if path.name == "record.json" else ""
+        raise RecordError(f"{path} is not a record: {reason}{hint}") from error
     if record.key != record.trial.key:
         raise RecordError(f"{path} was altered: its key is {record.key}, its trial's is {record.trial.key}")
     return record

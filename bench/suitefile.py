@@ -88,6 +88,8 @@ def read(path: Path) -> SuiteFile:
         root = yaml.compose(text, yaml.SafeLoader)
         if root is not None and _size(root, {}) > MAX_VALUES:
             raise SuiteError(f"{path}: with its aliases written out, it has more than {MAX_VALUES} values")
+        if root is not None and (twice := _twice(root, set())):
+            raise SuiteError(f"{path}:{twice.start_mark.line + 1}: the key '{twice.value}' stands here a second time")
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path} cannot be read: {error}") from error
@@ -111,6 +113,21 @@ def _size(node: yaml.Node, known: dict[int, float]) -> float:
         pairs = [part for child in children for part in (child if isinstance(child, tuple) else [child])]
         known[id(node)] = 1 + sum(_size(child, known) for child in pairs)
     return known[id(node)]
+
+
+def _twice(node: yaml.Node, seen: set[int]) -> yaml.Node | None:
+    """A key that its mapping has already: YAML would let the last one win without a word."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return None
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                return key
+            keys.add(str(key.value))
+    children = [part for child in node.value for part in (child if isinstance(child, tuple) else [child])]
+    return next((found for child in children if (found := _twice(child, seen))), None)
 
 
 def _keys(model: Any, loc: tuple[Any, ...]) -> list[str]:

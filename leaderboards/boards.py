@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bench.errors import UserError
 from bench.spec import DENSE, Trial
 from leaderboards.published import own_figure, printed_for
 from leaderboards.results import Entry, Folders, Results, Unfinished, read
@@ -68,7 +69,7 @@ def boards(source: Folders | Results | Boards, keep: Iterable[float] = ()) -> Bo
     """All boards of folders or results, in a fixed order. Adds to `problems` of results what could not be placed.
 
     `keep`: only rows at these shares of the dense MACs, to half a percentage point; the dense network and the controls
-    that cut nothing stay.
+    that cut nothing stay. Raises UserError where no row is at one of them.
     """
     if isinstance(source, Boards):
         found = source
@@ -77,17 +78,26 @@ def boards(source: Folders | Results | Boards, keep: Iterable[float] = ()) -> Bo
     shares = [100 * share for share in keep]
     if not shares:
         return found
+    points = sorted({row.kept for board in found for row in board.rows if _pruned(row) and row.kept is not None})
+    for share in shares:
+        if points and not any(abs(point - share) < 0.5 for point in points):
+            there = ", ".join(dict.fromkeys(f"{point:.0f}" for point in points))
+            raise UserError(f"no row keeps {share:g} % of the MACs; there are {there} %")
     chosen = []
     for board in found:
         rows = [row for row in board.rows if _at(row, shares)]
-        if any(not row.is_dense and row.prunes for row in rows):
+        if any(map(_pruned, rows)):
             chosen.append(replace(board, rows=rows))
     return Boards(chosen)
 
 
+def _pruned(row: Row) -> bool:
+    return not row.is_dense and row.prunes
+
+
 def _at(row: Row, shares: list[float]) -> bool:
     kept = row.kept
-    if row.is_dense or not row.prunes:
+    if not _pruned(row):
         return True
     return kept is not None and any(abs(kept - share) < 0.5 for share in shares)
 

@@ -100,6 +100,18 @@ def test_profile_counts_what_the_papers_count(capsys):
     assert sum(layer["macs"] for layer in counted["layers"]) == counted["macs"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--seeds", "-1"), ("--seeds", "0-2"), ("--seeds", ""), ("--keep", "50"), ("--keep", "50%"), ("--only", "l1,")],
+)
+def test_a_list_that_is_none_is_refused_in_words(capsys, option, value):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "quickstart", f"{option}={value}"])
+    assert ended.value.code == 2
+    complaint = capsys.readouterr().err
+    assert f"argument {option}: '{value}'" in complaint and "give such as" in complaint
+
+
 @pytest.mark.parametrize("what", ["methods", "backbones", "datasets", "suites"])
 def test_everything_can_be_listed(what, capsys):
     assert cli.main(["list", what, "--json"]) == 0
@@ -122,8 +134,11 @@ def test_everything_can_be_listed(what, capsys):
         (["run", "quikstart"], "did you mean 'quickstart'"),
         (["run", "tiny.yaml", "--out", "/dev/null/runs"], "/dev/null/runs"),
         (["run", "tiny.yaml", "--only", "l2"], "'l2' is not in this suite"),
-        (["status", "never"], "nothing has run in"),
-        (["report", "never"], "there is no folder"),
+        (["run", "tiny.yaml", "--scheduler", "inline", "--address", "auto"], "leave one of them out"),
+        (["status", "never"], "there is no 'never', here or in runs/"),
+        (["report", "never"], "there is no 'never', here or in runs/"),
+        (["verify", "never"], "there is no 'never', here or in runs/"),
+        (["profile", "cifar_resnet56", "--set", "shortcut"], "--set wants KEY=VALUE"),
         (["logs", "zzzz"], "no trial's key begins with 'zzzz'"),
         (["profile", "cifar_resnet55"], "did you mean 'cifar_resnet56'"),
         (["profile", "cifar_resnet56", "--set", "shortcut=C"], "shortcut"),

@@ -22,9 +22,9 @@ def report(*words):
     return cli.main(["report", *words])
 
 
-def test_nothing_to_compare_is_no_difference(work, capsys):
-    assert report("--check") == 0
-    assert "nothing to compare" in capsys.readouterr().out
+def test_nothing_to_compare_is_a_mistake(work, capsys):
+    assert report("--check") == 2
+    assert "nothing to compare" in capsys.readouterr().err
     (work / "leaderboards/results").mkdir(parents=True)
     assert report("--check") == 1
     assert capsys.readouterr().err == "prunebench: leaderboards/results holds no records\n"
@@ -37,6 +37,17 @@ def test_an_operating_point_alone(work, capsys):
     assert "30 %" in capsys.readouterr().out
     table = (work / "run/report/table.md").read_text()
     assert "| 30 % |" in table and "| 50 % |" not in table
+    capsys.readouterr()
+    assert report("run", "--keep", "0.7") == 2
+    assert capsys.readouterr().err == "prunebench: no row keeps 70 % of the MACs; there are 30, 50 %\n"
+    assert (work / "run/report/table.md").read_text() == table
+
+
+def test_a_folder_that_holds_nothing_is_left_alone(work, capsys):
+    (work / "mine").mkdir()
+    assert report("mine") == 2
+    assert "mine holds no records" in capsys.readouterr().err
+    assert not list((work / "mine").iterdir())
 
 
 def test_check_fails_until_tables_and_records_agree(work, capsys):
@@ -104,7 +115,7 @@ def test_show_finds_a_record_in_runs_and_in_the_reviewed_results(work, capsys):
 
 def test_measure_refuses_what_is_no_folder_of_records(work, capsys):
     assert cli.main(["measure", "never"]) == 2
-    assert "there is no folder runs/never" in capsys.readouterr().err
+    assert "there is no 'never', here or in runs/" in capsys.readouterr().err
     (work / "empty").mkdir()
     assert cli.main(["measure", "empty"]) == 2
     assert "there is no record in empty" in capsys.readouterr().err

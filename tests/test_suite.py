@@ -87,6 +87,7 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("[finetune,", "[dense,", 7, "the dense baseline runs by itself"),
         ("name: tiny", "name: ../tiny", 1, "should match pattern"),
         ("methods: [", "methods: [[", 8, "this is not YAML"),
+        ("name: tiny", "name: tiny\nseeds: [0]\nseeds: [1]", 3, "the key 'seeds' stands here a second time"),
         ("recipe: {epochs: 2, lr: 0.01}", "", 1, "recipe: is missing"),
         ("digits", "{name: imagefolder, root: nowhere}", 2, "there is no folder"),
         (

@@ -3,7 +3,6 @@
 import gc
 from contextlib import suppress
 
-import fvcore.nn  # noqa: F401
 import safetensors.torch  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import timm  # noqa: F401

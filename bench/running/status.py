@@ -17,12 +17,12 @@ KEY = re.compile("[0-9a-f]{16}")
 """A trial's key is a folder's name; a plan that has other keys is not ours."""
 
 SILENT_S = 30
-"""A trial whose progress is older than this is not running any more."""
+"""A trial whose progress is older than this, or that nobody holds a lease of, is not running any more."""
 
 
 @dataclass(frozen=True)
 class TrialState:
-    """`state`: done, running, failed, interrupted or waiting; `detail`: accuracy, progress or reason."""
+    """`state`: done, damaged, running, failed, interrupted or waiting; `detail`: accuracy, progress or reason."""
 
     key: str
     label: str
@@ -85,7 +85,7 @@ def _state(out: Path, key: str, label: str) -> TrialState:
             result = _json(folder / "record.json")["result"]
             return TrialState(key, label, "done", f"{result['top1']:.2f} % top-1, {result['macs'] / 1e6:.2f} M MACs")
         except (KeyError, TypeError, ValueError, OverflowError):
-            return TrialState(key, label, "done", f"but {folder / 'record.json'} is damaged: move it away to run again")
+            return TrialState(key, label, "damaged", f"move {folder / 'record.json'} away to run it again")
     numbered = [path for path in folder.glob("failed-*.json") if path.stem[7:].isdecimal()]
     failures = sorted(numbered, key=lambda path: int(path.stem[7:]))
     progress = folder / "progress.json"
@@ -93,7 +93,7 @@ def _state(out: Path, key: str, label: str) -> TrialState:
         now = _json(progress)
         try:
             detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
-            running = time.time() - now["updated"] < SILENT_S
+            running = time.time() - now["updated"] < SILENT_S and any(folder.glob("lease-*.json"))
         except (KeyError, TypeError, ValueError, OverflowError):
             detail, running = "", False
         return TrialState(key, label, "running" if running else "interrupted", detail)
