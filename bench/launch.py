@@ -81,11 +81,13 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
         own = images * trial.recipe.epochs / speed
         total, seconds = total + spent, seconds + own
         lines.append(
-            f"{trial.key}  {trial.label:<36} {trial.recipe.epochs:>4} epochs  "
-            f"{spent / 1e12:9.1f} TMACs  {own / 60:7.1f} min"
+            f"{trial.key}  {trial.label:<36} {trial.recipe.epochs:>4} epoch{'s' if trial.recipe.epochs != 1 else ' '}  "
+            f"{spent / 1e12:9.3f} TMACs  {own / 60:7.1f} min"
         )
+    work = f"{total / 1e15:.2f} PMACs" if total >= 1e14 else f"{total / 1e12:.3f} TMACs"
+    needed = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
     lines.append(
-        f"{len(trials)} trials, at most {total / 1e15:.2f} PMACs of training, about {seconds / 3600:.2f} h one after "
+        f"{len(trials)} trials, at most {work} of training, about {needed} one after "
         "the other on this machine (as if nothing were pruned; without evaluation)"
     )
     return "\n".join(lines)
