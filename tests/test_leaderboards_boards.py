@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from records import machine, make_record, make_trial, save, save_failure, save_plan
 
+from bench.errors import UserError
 from bench.record import Record, Spent
 from bench.spec import DENSE, DataSpec, DenseSpec, Recipe, Trial, WeightsSpec
 from leaderboards.boards import Board, boards
@@ -93,7 +94,8 @@ def test_an_operating_point_alone_keeps_the_dense_network_and_what_cuts_nothing(
     assert [(r.label, r.point) for r in board.rows] == [
         ("dense", "dense"), ("finetune", "100 %"), ("a", "30 %"), ("b", "30 %"), ("rates", "30 %"),
     ]  # fmt: skip
-    assert boards(whole, [0.9]) == []
+    with pytest.raises(UserError, match="no row keeps 90 % of the MACs; there are 30, 50, 70 %"):
+        boards(whole, [0.3, 0.9])
 
 
 def test_hyper_parameters_make_rows_and_only_those_that_differ_are_shown(tmp_path: Path) -> None:
