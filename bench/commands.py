@@ -49,8 +49,8 @@ def status(arguments: argparse.Namespace) -> None:
     from bench.running import status as state
 
     name = Path(arguments.suite)
-    planned = runfolders.of_suite(name) if name.is_file() else None
-    print(state.text(arguments.out or planned or runfolders.find(name)))
+    find = runfolders.of_suite if name.is_file() else runfolders.find
+    print(state.text(arguments.out or find(name)))
 
 
 def report(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ asleep, notices before it writes anything. Times are the file system's own, so t
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench.errors import UserError
+from bench.jsonfile import read_object
 from bench.record import write_once
 
 RENEW_S = 10.0
@@ -44,7 +44,7 @@ class Lease:
 
     def check(self) -> None:
         """Raises LeasedError where another process has taken over, because this one was silent for too long."""
-        if _newest(self.path.parent) != self.path or _read(self.path).get("token") != self.token:
+        if _newest(self.path.parent) != self.path or read_object(self.path).get("token") != self.token:
             raise LeasedError(f"this process was silent for {STALE_S:g} s: another has taken its trial over")
 
 
@@ -76,7 +76,7 @@ def holder(folder: Path) -> str:
     path = _newest(folder)
     if path is None or not _alive(path):
         return ""
-    values = _read(path)
+    values = read_object(path)
     return f"process {values.get('pid')} on {values.get('host')}"
 
 
@@ -110,7 +110,7 @@ def _alive(path: Path) -> bool:
         silence = _now(path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return False
-    values = _read(path)
+    values = read_object(path)
     here = values.get("machine") == _machine()
     return silence < STALE_S and not (here and values.get("born") != _born(values.get("pid")))
 
@@ -149,11 +149,3 @@ def _born(pid: Any) -> str:
     except PermissionError:
         pass
     return "alive"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

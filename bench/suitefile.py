@@ -109,15 +109,19 @@ def _size(node: yaml.Node, known: dict[int, float]) -> float:
     """Number of values below a node, aliases written out; infinite where one holds itself."""
     if id(node) not in known:
         known[id(node)] = math.inf
-        children = node.value if isinstance(node, yaml.CollectionNode) else []
-        pairs = [part for child in children for part in (child if isinstance(child, tuple) else [child])]
-        known[id(node)] = 1 + sum(_size(child, known) for child in pairs)
+        known[id(node)] = 1 + sum(_size(child, known) for child in _children(node))
     return known[id(node)]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    """The items of a list, the keys and values of a mapping."""
+    entries = node.value if isinstance(node, yaml.CollectionNode) else []
+    return [part for entry in entries for part in (entry if isinstance(entry, tuple) else [entry])]
 
 
 def _twice(node: yaml.Node, seen: set[int]) -> yaml.Node | None:
     """A key that its mapping has already: YAML would let the last one win without a word."""
-    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+    if id(node) in seen:
         return None
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
@@ -126,8 +130,7 @@ def _twice(node: yaml.Node, seen: set[int]) -> yaml.Node | None:
             if isinstance(key, yaml.ScalarNode) and key.value in keys:
                 return key
             keys.add(str(key.value))
-    children = [part for child in node.value for part in (child if isinstance(child, tuple) else [child])]
-    return next((found for child in children if (found := _twice(child, seen))), None)
+    return next((found for child in _children(node) if (found := _twice(child, seen))), None)
 
 
 def _keys(model: Any, loc: tuple[Any, ...]) -> list[str]:

@@ -78,10 +78,10 @@ def boards(source: Folders | Results | Boards, keep: Iterable[float] = ()) -> Bo
     shares = [100 * share for share in keep]
     if not shares:
         return found
-    points = sorted({row.kept for board in found for row in board.rows if _pruned(row) and row.kept is not None})
+    pruned = [row for board in found for row in board.rows if _pruned(row) and row.kept is not None]
     for share in shares:
-        if points and not any(abs(point - share) < 0.5 for point in points):
-            there = ", ".join(dict.fromkeys(f"{point:.0f}" for point in points))
+        if pruned and not any(_at(row, [share]) for row in pruned):
+            there = ", ".join(dict.fromkeys(f"{kept:.0f}" for kept in sorted(row.kept or 0.0 for row in pruned)))
             raise UserError(f"no row keeps {share:g} % of the MACs; there are {there} %")
     chosen = []
     for board in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
+from bench.jsonfile import read_object
 
 KEY = re.compile("[0-9a-f]{16}")
 """A trial's key is a folder's name; a plan that has other keys is not ours."""
@@ -35,7 +35,7 @@ def read_plan(out: Path) -> dict[str, Any]:
     path = out / "plan.json"
     if not path.exists():
         raise UserError(f"nothing has run in {out} yet: start it with `prunebench run`")
-    if not (plan := _json(path)):
+    if not (plan := read_object(path)):
         raise UserError(_damaged(out))
     return plan
 
@@ -82,7 +82,7 @@ def _state(out: Path, key: str, label: str) -> TrialState:
     folder = out / "trials" / key
     if (folder / "record.json").exists():
         try:
-            result = _json(folder / "record.json")["result"]
+            result = read_object(folder / "record.json")["result"]
             return TrialState(key, label, "done", f"{result['top1']:.2f} % top-1, {result['macs'] / 1e6:.2f} M MACs")
         except (KeyError, TypeError, ValueError, OverflowError):
             return TrialState(key, label, "damaged", f"move {folder / 'record.json'} away to run it again")
@@ -90,7 +90,7 @@ def _state(out: Path, key: str, label: str) -> TrialState:
     failures = sorted(numbered, key=lambda path: int(path.stem[7:]))
     progress = folder / "progress.json"
     if progress.exists() and not (failures and failures[-1].stat().st_mtime >= progress.stat().st_mtime):
-        now = _json(progress)
+        now = read_object(progress)
         try:
             detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
             running = time.time() - now["updated"] < SILENT_S and any(folder.glob("lease-*.json"))
@@ -98,17 +98,8 @@ def _state(out: Path, key: str, label: str) -> TrialState:
             detail, running = "", False
         return TrialState(key, label, "running" if running else "interrupted", detail)
     if failures:
-        return TrialState(key, label, "failed", str(_json(failures[-1]).get("reason", "")))
+        return TrialState(key, label, "failed", str(read_object(failures[-1]).get("reason", "")))
     return TrialState(key, label, "waiting", "")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a file; an empty one where it cannot be read."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _label(trial: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.jsonfile import read_object
 from bench.record import failure_files, write_json
 
 NAME = "tracked.json"
@@ -43,7 +44,7 @@ def covers(folder: Path, mark: Mark) -> bool:
 
     What is online, wherever, need not be written offline.
     """
-    found = _read(folder / NAME)
+    found = read_object(folder / NAME)
     if found.get("outcome") != mark.outcome:
         return False
     if mark.mode == "offline" and found.get("mode") == "online":
@@ -56,11 +57,3 @@ def write(folder: Path, mark: Mark) -> None:
     """Note it, unless what is noted says as much, or more."""
     if not covers(folder, mark):
         write_json(folder / NAME, asdict(mark))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
