@@ -116,16 +116,17 @@ def test_what_is_reserved_for_a_trial_that_dies_as_it_starts_is_given_back(tmp_p
         return [group["state"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
 
     def wait_for(true: Callable[[], Any]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180  # a process imports torch and Ray Train, beside whatever else runs
         while not true():
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
+    ended: list[Any] = []
     with OnTrain(TWO, tmp_path, None) as pool:
         pool.submit(make("early"), partial(time.sleep, 600))
-        wait_for(reserved)
+        wait_for(lambda: reserved() or ended.extend(pool.wait()) or ended)
+        assert not ended, "it died before anything was reserved for it"
         pool.stop(make("early").key)
-        ended: list[Any] = []
         wait_for(lambda: ended.extend(pool.wait()) or ended)
         wait_for(lambda: (pool._free(), not reserved())[1])
 

@@ -39,8 +39,10 @@ class PadShortcut(nn.Module):
         self.register_buffer("index", index)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, 1))
-        return x.index_select(1, self.index)
+        # Pooling and the channels last, because slicing sends back gradients in another memory layout than the other
+        # branch: all that meets them would take some ten times as long.
+        x = F.avg_pool2d(x, 1, self.stride).permute(0, 2, 3, 1)
+        return F.pad(x, (0, 1)).index_select(3, self.index).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         return f"{self.n_in}, {len(self.index)}, stride={self.stride}"
