@@ -34,7 +34,7 @@ def describe(settings: Mapping[str, Any], device: torch.device, workers: int = 1
     """The machine, the settings that a trial keeps to the end, and the processes that ran it together."""
     return Machine(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        cpu=_cpuinfo("model name") or platform.processor() or platform.machine(),
+        cpu=_cpu(),
         threads=settings["threads"],
         workers=workers,
         precision=settings["precision"],
@@ -99,6 +99,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def _cpu() -> str:
+    """The processor, with its family and model: clouds sell unlike ones under one name, such as "AMD EPYC"."""
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    family, model = _cpuinfo("cpu family"), _cpuinfo("model")
+    return f"{name} (family {family}, model {model})" if family and model else name
 
 
 @cache

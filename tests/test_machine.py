@@ -17,6 +17,21 @@ def test_precision_is_resolved_and_a_wish_stands():
     assert [machine.precision(wanted, cpu) for wanted in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
+def test_processors_of_one_name_are_told_apart(monkeypatch):
+    found = {"model name": "AMD EPYC", "cpu family": "26", "model": "2"}
+    monkeypatch.setattr(machine, "_cpuinfo", lambda field: found.get(field, ""))
+    cpu = torch.device("cpu")
+    assert machine.describe({"threads": 1, "precision": "fp32"}, cpu).cpu == "AMD EPYC (family 26, model 2)"
+    del found["cpu family"]  # as on ARM
+    assert machine.describe({"threads": 1, "precision": "fp32"}, cpu).cpu == "AMD EPYC"
+
+
+def test_a_field_is_the_first_line_that_starts_so(tmp_path):
+    (tmp_path / "cpuinfo").write_text("cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nmodel\t\t: 3\n")
+    fields = [machine._field(str(tmp_path / "cpuinfo"), field) for field in ("model", "model name", "cpu family", "no")]
+    assert fields == ["2", "AMD EPYC", "26", ""]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library is not glibc")
 def test_freed_memory_is_kept():
     """Ten times 20 MB are taken and freed; in a process of its own, since nothing gives them back afterwards."""
