@@ -76,8 +76,6 @@ class SuiteFile:
             return self.error(place, f"unknown key '{key}'{nearest(key, known)} (known: {', '.join(known)})")
         if first["type"] == "missing":
             return self.error(place, "is missing")
-        if first["type"] == "string_pattern_mismatch":
-            return self.error(place, f"letters, digits, dots, _ and - only, not {reprlib.repr(first['input'])}")
         message = first["msg"].removeprefix("Value error, ")
         shown = "" if isinstance(first["input"], dict) else f", not {reprlib.repr(first['input'])}"
         return self.error(place, f"{message[0].lower()}{message[1:]}{shown}")
