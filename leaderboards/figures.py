@@ -5,6 +5,7 @@ The only matplotlib import.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ from leaderboards.notes import title
 from leaderboards.page import board_names
 from leaderboards.results import Folders, Results
 from leaderboards.row import Row
-from leaderboards.stats import Stat
+from leaderboards.stats import Stat, axis_floor
 from leaderboards.styles import Style, styles
 
 if TYPE_CHECKING:
@@ -78,24 +79,34 @@ def _latency(board: Board, batch: int, rows: list[Row], style: dict[str, Style])
 
 
 def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dict[str, Style]) -> Figure:
-    """Top-1 of each row against what it costs, and the front of the rows that no other one beats in both."""
+    """Top-1 of each row against what it costs, and the front of the rows that no other one beats in both.
+
+    Rows far below all others stand at the edge, with their figure and an arrow.
+    """
     figure, axes = _canvas()
-    front = pareto([(x.mean, row.top1.mean) for row, x in points if row.top1])
+    floor = axis_floor([row.top1.mean for row in board.rows if row.top1])
+    edge = -math.inf if floor is None else floor
+    front = pareto([(x.mean, max(row.top1.mean, edge)) for row, x in points if row.top1])
     axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=2.5, alpha=0.15, label="Pareto front")
     for label in dict.fromkeys(row.label for row, _ in points):
         own = sorted(((x, row.top1) for row, x in points if row.label == label and row.top1), key=lambda p: p[0].mean)
         colour, marker = style[label]
+        within = [(x, y) for x, y in own if y.mean >= edge]
         axes.errorbar(
-            [x.mean for x, _ in own], [y.mean for _, y in own], [y.std or 0.0 for _, y in own],
-            [x.std or 0.0 for x, _ in own], label=_text(label), color=colour, marker=MARKERS[marker], **_LINE,
+            [x.mean for x, _ in within], [y.mean for _, y in within], [y.std or 0.0 for _, y in within],
+            [x.std or 0.0 for x, _ in within], label=_text(label), color=colour, marker=MARKERS[marker], **_LINE,
         )  # fmt: skip
+        for x, y in own:
+            if y.mean < edge:
+                axes.plot(x.mean, edge, color=colour, marker=MARKERS[marker], markersize=4.5)
+                axes.annotate(f"{y.mean:.2f} \u2193", (x.mean, edge), (5, 0), **_BESIDE, color=colour)
     for row in board.rows:
         if row.is_dense and row.top1:
             axes.axhline(row.top1.mean, color="black", linestyle="--", linewidth=0.9, label=_text(row.label))
     axes.set(xlabel=_text(axis), ylabel="Top-1 (%)")
     low, high = axes.get_ylim()
     pad = max(0.0, 1 - (high - low)) / 2  # two rows a hair apart must not fill the figure
-    axes.set_ylim(low - pad, high + pad)
+    axes.set_ylim(low - pad if floor is None else floor - 0.04 * (high - floor), high + pad)
     return _finish(figure, axes, title(board))
 
 
@@ -126,6 +137,7 @@ def _widths(board: Board, point: str, rows: list[Row], style: dict[str, Style]) 
 
 
 _LINE: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.0, "capsize": 2, "elinewidth": 0.8}
+_BESIDE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "va": "center"}
 _THIN: dict[str, Any] = {"markersize": 3, "linewidth": 0.9}
 
 

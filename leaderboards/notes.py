@@ -68,6 +68,7 @@ def notes(
     lines.append(
         "Rank: 1 + the number of rows that are significantly better at the same MACs kept (two-sided paired t-test "
         f"by seed, Holm's correction over all pairs at that point, α = {ALPHA}); none under {MIN_SEEDS} seeds. "
+        "So rank 1 says that no row is shown to be better, which few seeds or a wide spread can bring about too. "
         f"Best top-1 of each point {best}, second best {second}."
     )
     lines.append(

@@ -1,4 +1,4 @@
-"""Mean and standard deviation over seeds, and ranks that only a significant difference can move."""
+"""Mean and standard deviation over seeds, ranks that only a significant difference can move, and outliers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 ALPHA = 0.05
 MIN_SEEDS = 3
+LEAST_SPAN = 20.0
+"""Points of top-1 below the best that a plot shows in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,18 @@ def stat(values: Iterable[float | None]) -> Stat | None:
     mean = math.fsum(present) / n
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in present) / (n - 1)) if n > 1 else None
     return Stat(mean, std, n)
+
+
+def axis_floor(values: Sequence[float]) -> float | None:
+    """Where a plot's axis ends below, so that a ruined network does not flatten the others: Tukey's outer fence.
+
+    Q1 - 3 (Q3 - Q1), and at least 20 points below the best; None where no value lies below that.
+    """
+    if not values:
+        return None
+    q1, q3 = np.quantile(values, (0.25, 0.75))
+    floor = min(float(q1 - 3 * (q3 - q1)), max(values) - LEAST_SPAN)
+    return floor if min(values) < floor else None
 
 
 def two_sided_p(t: NDArray[np.float64], df: int) -> NDArray[np.float64]:

@@ -85,3 +85,11 @@ def test_figures_are_written_and_repeatable(tmp_path: Path) -> None:
     assert [a.read_bytes() for a in paths] == [b.read_bytes() for b in again]
     svg = (tmp_path / "first" / f"{stem}-accuracy.svg").read_text()
     assert "_$x^2$ &amp; &lt;b&gt;" in svg and styles(boards(read(tmp_path)))["l1"][0].lower() in svg.lower()
+
+
+def test_a_ruined_row_stands_at_the_edge_with_its_figure(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    tops = {"l1": 90.0, "fpgm": 89.0, "taylor": 88.0, "lamp": 87.0, "sfp": 14.2}
+    save(tmp_path, *(make_record(make_trial(name), top1) for name, top1 in tops.items()))
+    (svg,) = [path for path in leaderboards.draw(tmp_path, tmp_path / "figures") if path.match("*-accuracy.svg")]
+    assert "14.20 ↓" in svg.read_text() and ">20<" not in svg.read_text()

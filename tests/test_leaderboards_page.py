@@ -27,7 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 record = make_record(trial, 90 + seed / 10 + lead, int(4e7 * keep), history=make_history(250, 90.0))
                 save(folder, record)
                 save_latency(folder, make_latency(record, ms=2 * keep + seed / 10, name=HOSTILE))
-    save(folder, make_record(make_trial(track="paper")))
+    for name, top1 in (("l1", 90.0), ("fpgm", 89.0), ("taylor", 88.0), ("lamp", 87.0), ("sfp", 14.2)):
+        save(folder, make_record(make_trial(name, track="paper"), top1))
     (folder / "suite.yaml").write_text("name: tiny\nmethods:\n  - l1\n  - dcff: {}\n")
     save_failure(folder, make_trial("random", keep=0.5), HOSTILE)
     leaderboards.report(folder, folder / "report")
@@ -90,7 +91,10 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
     assert "MACs kept (%)" in board.locator(".plot svg").text_content()
     board.locator(".against select").select_option("latency at batch 64")
     assert f"Latency of a batch of 64 (ms), on {HOSTILE}" in board.locator(".plot svg").text_content()
-    assert page.locator("#cifar10-cifar-resnet20-paper-track .against").count() == 0
+    paper = page.locator("#cifar10-cifar-resnet20-paper-track")
+    assert paper.locator(".against").count() == 0
+    ticks = paper.locator(".plot [aria-label='y-axis tick label'] text").all_text_contents()
+    assert "14.20 ↓" in paper.locator(".plot svg").text_content() and min(map(float, ticks)) >= 65
     board.locator("[data-filter=text]").fill("DCFF")
     assert column("method") == ["dcff", "dcff"] and board.locator("output").inner_text() == "2 of 7 rows"
     board.locator("[data-filter=point]").select_option("50 %")

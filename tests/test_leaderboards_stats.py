@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leaderboards.stats import ranks, stat, two_sided_p
+from leaderboards.stats import axis_floor, ranks, stat, two_sided_p
 
 
 def test_mean_and_sample_deviation() -> None:
@@ -76,3 +76,11 @@ def test_fewer_than_three_seeds_have_no_rank() -> None:
 def test_nothing_to_compare_with_means_no_rank() -> None:
     assert ranks([seeds(1, 2, 3)]) == [None]
     assert ranks([seeds(1, 2, 3), {7: 1.0, 8: 2.0, 9: 3.0}]) == [None, None]
+
+
+def test_a_ruined_row_does_not_stretch_the_axis() -> None:
+    values = [86.0, 88.0, 88.0, 89.0, 90.0]  # and 14: the fence lies at 79.75, but 20 points are always shown
+    assert axis_floor([*values, 14.0]) == pytest.approx(70.0)
+    assert axis_floor([60.0, 70.0, 80.0, 84.0, 90.0]) is None
+    assert axis_floor([0.0, 70.0, 74.0, 78.0, 99.0]) == pytest.approx(70 - 3 * 8)
+    assert axis_floor(values) is None and axis_floor([14.0, 90.0]) is None and axis_floor([]) is None

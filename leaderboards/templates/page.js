@@ -65,10 +65,13 @@ function span(values, least) {
   return [low - pad, high + pad];
 }
 
+/* Rows below the board's floor stand at the edge with their figure: one ruined network must not flatten the others. */
 function plotAgainst(abscissa, board, hidden, width) {
   const points = board.rows.filter((row) => row.top1 && !row.dense && !hidden.has(row.label))
     .map((row) => ({ ...row, x: abscissa.of(row), xStd: abscissa.std?.(row) ?? 0, y: row.top1[0], std: row.top1[1] ?? 0 }))
-    .filter((row) => row.x !== null);
+    .filter((row) => row.x !== null)
+    .map((row) => row.y < (board.floor ?? -Infinity) ? { ...row, below: row.y, y: board.floor, std: 0, xStd: 0 } : row);
+  const within = points.filter((row) => row.below === undefined), below = points.filter((row) => row.below !== undefined);
   if (!points.length) return element("p", "No results to plot.");
   const labels = [...new Set(points.map((row) => row.label))];
   const style = (label) => points.find((row) => row.label === label).style;
@@ -85,11 +88,12 @@ function plotAgainst(abscissa, board, hidden, width) {
     marks: [
       Plot.ruleY(dense, { y: "y", strokeDasharray: "6 4" }),
       Plot.ruleX(dense.filter((row) => row.x !== null), { x: "x", strokeDasharray: "6 4" }),
-      Plot.text(dense, { y: "y", text: "label", frameAnchor: "left", dx: 4, dy: -8, textAnchor: "start" }),
+      Plot.text(dense, { y: "y", text: "label", frameAnchor: "left", dx: 24, dy: -8, textAnchor: "start" }),
       Plot.line(front, { x: "x", y: "y", curve: "step-after", stroke: "currentColor", strokeOpacity: 0.16, strokeWidth: 6 }),
-      Plot.line(points, { x: "x", y: "y", z: "label", stroke: "label", strokeOpacity: 0.5, sort: "x" }),
+      Plot.line(within, { x: "x", y: "y", z: "label", stroke: "label", strokeOpacity: 0.5, sort: "x" }),
       Plot.ruleX(bars, { x: "x", y1: (d) => d.y - d.std, y2: (d) => d.y + d.std, stroke: "label", strokeWidth: 1.3, marker: "tick-x" }),
       Plot.ruleY(barsAcross, { y: "y", x1: (d) => d.x - d.xStd, x2: (d) => d.x + d.xStd, stroke: "label", strokeWidth: 1.3, marker: "tick-y" }),
+      Plot.text(below, { x: "x", y: "y", text: (d) => `${d.below.toFixed(2)} ↓`, fill: "label", dx: 10, textAnchor: "start" }),
       Plot.dot(points, { x: "x", y: "y", fill: "label", symbol: "label", r: 4.5, tip: true,
         channels: { method: "label", "top-1": (d) => d.cells[board.columns.findIndex((c) => c.name === "top1")], point: "point" },
         title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs${abscissa.std ? `\n${d.x.toFixed(2)} ms` : ""}` }),
