@@ -108,6 +108,7 @@ def _measure(trial: Trial) -> tuple[int, float, float]:
     from bench import cost, data, machine, weights
     from bench.training import loop
 
+    machine.prepare()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = data.load(trial.dataset, seed=trial.seed, device=device)
     model = weights.fresh(trial, classes=loaded.classes, channels=loaded.channels, image_size=loaded.image_size)
