@@ -13,9 +13,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo, create_dataset, create_loader
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from bench.data import WHOLE, DataError, Shard, part, split
+from bench.data.blocks import Stack, empty
 from bench.data.decoded import decoded, in_batches
 from bench.spec import DataSpec
 
@@ -95,7 +95,7 @@ class ImageFolder:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         if not len(ids):
             return
-        dataset = _Part(dataset, ids, seed, self._labels)
+        dataset, stack = _Part(dataset, ids, seed, self._labels), Stack()
         loader = create_loader(
             dataset,
             input_size=(3, self.image_size, self.image_size),
@@ -105,11 +105,12 @@ class ImageFolder:
             crop_pct=self.crop,
             num_workers=self.workers,
             persistent_workers=False,  # workers that live on keep random state that a resumed run would not have
-            collate_fn=_stack,
+            collate_fn=stack,
             pin_memory=self.device.type == "cuda",
             device=self.device,
         )
         batches = loader.loader  # without timm's own normalisation, which takes three times as long on a CPU
+        stack.ahead = batches.prefetch_factor or 0
         if keep:
             images = decoded(batches, dataset.files(), [self.image_size, self.crop])
             if images is not None:
@@ -119,17 +120,9 @@ class ImageFolder:
 
     def _normalise(self, batch: Tensor) -> Tensor:
         """uint8 (N, S, S, 3) -> float32 (N, 3, S, S), channels_last; row by row, see bench/data/memory.py."""
-        rows = batch.flatten(1).float().sub_(self._shift).div_(self._scale)
-        return rows.view(batch.shape).permute(0, 3, 1, 2)
-
-
-def _stack(samples: Sequence[tuple[Tensor, int]]) -> Sequence[Tensor]:
-    """uint8 (N, S, S, 3), as images lie in memory: timm's transforms only turn the view to (3, S, S).
-
-    torch's own way to collate writes them where the main process reads them, without another copy.
-    """
-    batch: Sequence[Tensor] = default_collate([(image.permute(1, 2, 0), label) for image, label in samples])
-    return batch
+        out = empty(*batch.shape) if batch.device.type == "cpu" else torch.empty(batch.shape, device=batch.device)
+        out.copy_(batch).flatten(1).sub_(self._shift).div_(self._scale)
+        return out.permute(0, 3, 1, 2)
 
 
 class _Part(torch.utils.data.Dataset[tuple[Any, int]]):
