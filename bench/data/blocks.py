@@ -1,4 +1,4 @@
-"""Large batches of images without fresh memory for each: clearing its pages takes the kernel longer than filling them."""
+"""Large batches of images without fresh memory for each, whose pages the kernel would have to clear first."""
 
 from __future__ import annotations
 
