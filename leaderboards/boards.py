@@ -18,6 +18,7 @@ from leaderboards.published import own_figure, printed_for
 from leaderboards.results import Entry, Folders, Results, Unfinished, read
 from leaderboards.row import Printed, Row, label, make_row, mark_and_rank, order
 from leaderboards.speed import Clock, add_speed
+from leaderboards.stats import axis_floor
 
 
 @dataclass
@@ -41,6 +42,11 @@ class Board:
     @property
     def entries(self) -> Iterable[Entry]:
         return (entry for row in self.rows for entry in row.entries)
+
+    @property
+    def floor(self) -> float | None:
+        """Top-1 below which a row stands at the edge of a plot; None where none does."""
+        return axis_floor([row.top1.mean for row in self.rows if row.top1])
 
 
 class _Item:

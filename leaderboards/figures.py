@@ -16,7 +16,7 @@ from leaderboards.notes import title
 from leaderboards.page import board_names
 from leaderboards.results import Folders, Results
 from leaderboards.row import Row
-from leaderboards.stats import Stat, axis_floor
+from leaderboards.stats import Stat
 from leaderboards.styles import Style, styles
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dic
     Rows far below all others stand at the edge, with their figure and an arrow.
     """
     figure, axes = _canvas()
-    floor = axis_floor([row.top1.mean for row in board.rows if row.top1])
+    floor = board.floor
     edge = -math.inf if floor is None else floor
     front = pareto([(x.mean, max(row.top1.mean, edge)) for row, x in points if row.top1])
     axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=2.5, alpha=0.15, label="Pareto front")

@@ -24,7 +24,6 @@ from leaderboards.notes import notes, title
 from leaderboards.provenance import command
 from leaderboards.results import Entry
 from leaderboards.row import Row
-from leaderboards.stats import axis_floor
 from leaderboards.styles import Style, styles
 from leaderboards.tables import relative
 
@@ -78,7 +77,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
         "notes": [plain(note) for note in notes(board)],
         "incomplete": [plain(note) for note in incomplete(board)],
         "machine": plain(board.clock.name) if board.clock else None,
-        "floor": axis_floor([row.top1.mean for row in board.rows if row.top1]),
+        "floor": board.floor,
         "suites": [plain(suite) for suite in board.suites],
         "columns": [
             {"name": c.name, "header": c.header, "numeric": c.numeric, "usual": c.name in FORMS["usual"]} for c in shown

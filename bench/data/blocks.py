@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 
 from bench import machine
 
+CPU = torch.device("cpu")
 HUGE_PAGE = 2**21
 
 
@@ -41,14 +42,15 @@ class Stack:
         return self.blocks[-1][:count]
 
 
-def empty(*shape: int) -> Tensor:
-    """Float32 values on the CPU, not set to anything.
+def empty(*shape: int, device: torch.device = CPU) -> Tensor:
+    """Float32 values, not set to anything.
 
-    Where they are more than a process keeps (`machine.prepare`), in huge pages if Linux has them: few to be cleared.
+    On the CPU, where they are more than a process keeps (`machine.prepare`), in huge pages if Linux has them: few to
+    be cleared.
     """
     size = 4 * math.prod(shape)
-    if size < machine.KEPT or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(shape)
+    if device.type != "cpu" or size < machine.KEPT or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(shape, device=device)
     whole = -(-size // HUGE_PAGE) * HUGE_PAGE  # Linux puts only whole huge pages where such pages can be
     memory = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):

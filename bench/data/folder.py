@@ -120,7 +120,7 @@ class ImageFolder:
 
     def _normalise(self, batch: Tensor) -> Tensor:
         """uint8 (N, S, S, 3) -> float32 (N, 3, S, S), channels_last; row by row, see bench/data/memory.py."""
-        out = empty(*batch.shape) if batch.device.type == "cpu" else torch.empty(batch.shape, device=batch.device)
+        out = empty(*batch.shape, device=batch.device)
         out.copy_(batch).flatten(1).sub_(self._shift).div_(self._scale)
         return out.permute(0, 3, 1, 2)
 
