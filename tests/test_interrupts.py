@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_resume import timeless
@@ -17,6 +19,7 @@ from trials import environment
 from bench import run_suite
 from bench.record import read_record
 from bench.running.interrupts import SIGNALS, interruptible
+from bench.running.join import stop
 from bench.running.status import states
 
 SUITE = """
@@ -59,6 +62,23 @@ def test_another_thread_leaves_signals_alone():
     assert seen == [signal.getsignal(signal.SIGUSR1)]
 
 
+def test_sigterm_keeps_its_meaning_while_ray_goes():
+    seen = []
+
+    def core_goes_first() -> None:
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), None)  # SIG_DFL, behind Python's back
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("ours"))
+    try:
+        stop(SimpleNamespace(shutdown=core_goes_first))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == ["ours"]
+
+
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
     path = tmp_path_factory.mktemp("suite") / "interrupted.yaml"
@@ -95,7 +115,7 @@ def test_slurms_warning_costs_at_most_the_running_epoch(tmp_path, suite, whole, 
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
     process.send_signal(sent)
-    time.sleep(0.2)
+    time.sleep(0.8)
     process.send_signal(signal.SIGTERM)  # Slurm's next, at the limit itself
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130

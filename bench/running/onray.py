@@ -15,7 +15,7 @@ from bench.resources import Resources
 from bench.running.apart import DIED, apart
 from bench.running.cluster import Cluster
 from bench.running.inline import POLL
-from bench.running.join import first_line, start
+from bench.running.join import first_line, start, stop
 from bench.spec import Trial
 
 UNKNOWN = ("No module named", "Can't get attribute", "has no attribute")
@@ -85,7 +85,7 @@ class OnRay:
                 self.cluster.left(key)
             self.cluster.close()
         if self.ours:
-            self.ray.shutdown()
+            stop(self.ray)
 
     def submit(self, trial: Trial, work: Callable[..., str]) -> None:
         self.running[self.task.remote(self.placed(trial, work))] = trial.key
