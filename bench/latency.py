@@ -50,7 +50,7 @@ def measure(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    torch.set_flush_denormal(True)
+    machine.prepare()  # else a batch's time is half that of mapping memory anew, by a chance of where it lies
     about = machine.describe({"threads": torch.get_num_threads(), "precision": "fp32"}, device)
     name = name or _name(about)
     written: list[Path] = []

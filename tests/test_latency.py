@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import resource
+
 import pytest
 import torch
 from records import make_record, make_trial, save
@@ -87,6 +90,17 @@ def test_a_measurement_lies_beside_the_record_and_the_record_stays(folder, quiet
     assert "at batch 1" in capsys.readouterr().out
     assert latency.measure(paths, name="My machine", rounds=3) == []
     assert "measured before" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc's own setting")
+def test_a_pass_maps_no_memory_anew(folder, quiet):
+    """It would take half of a batch's time, and how much by chance."""
+    latency.measure(find_records(folder), name="A", threads=1, batches=(1,), rounds=1)
+    convolution, images = nn.Conv2d(16, 16, 3, padding=1), torch.zeros(64, 16, 32, 32)
+    latency._block(convolution, images, 3)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    latency._block(convolution, images, 20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000  # a pass's 4 MB are 1,024 pages
 
 
 def test_another_machine_gets_a_file_of_its_own(folder, quiet):
