@@ -53,7 +53,7 @@ class Session:
     ) -> None:
         """`model` is the dense network, `folder` the trial's own.
 
-        `wanted`: threads and precision, which decide bits; a resumed trial keeps those it began with.
+        `wanted`: threads, precision, and when it started; a resumed trial keeps those it began with.
         `limited`: refuse more epochs than the budget's. `shared(settings)`: where to share scores with other trials;
         `anatomy`: of `model`, where it is known already.
         """

@@ -92,7 +92,7 @@ def _run(
     kept: Callable[[], None],
     ranks: Ranks,
 ) -> Record:
-    started = datetime.now(UTC)
+    started = _now()
     machine.forget_peak()
     method = registry.build(trial.method)
     device = machine.device()
@@ -122,7 +122,7 @@ def _run(
         seed=trial.seed,
         device=device,
         folder=folder,
-        wanted={"threads": threads, "precision": machine.precision(trial.precision, device)},
+        wanted={"threads": threads, "precision": machine.precision(trial.precision, device), "started": started},
         limited=not method.control,
         compiled=trial.compile,
         test_each_epoch=trial.test_each_epoch,
@@ -177,8 +177,8 @@ def _run(
         history=session.meter.history,
         machine=machine.describe(session.settings, device, ranks.size).model_copy(update=machine.peak(device)),
         notes=_notes(trial, loaded),
-        started=started.isoformat(timespec="seconds"),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        started=session.settings.get("started", started),
+        finished=_now(),
     )
 
 
@@ -282,6 +282,10 @@ def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:
         trial=trial,
         kind="machine" if machines else "method",
         reason=" ".join(reason.split())[:500],
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        when=_now(),
         traceback="" if expected else traceback.format_exc(),
     )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,6 +11,7 @@ from bench import registry
 from bench.method import Method, OneShot
 from bench.record import Failure, Record, read_failures, read_record
 from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
+from bench.training.journal import Journal
 from bench.trial import run_trial
 
 DENSE = Trial(
@@ -67,6 +68,13 @@ def test_a_dense_record_tells_all_there_is(out):
     assert record.machine.threads == 1 and torch.__version__.startswith(record.machine.versions["torch"])
     assert record.widths == record.dense_widths
     assert (out / "trials" / DENSE.key / "log.txt").read_text().count("\n") >= 3
+
+
+def test_a_trial_that_goes_on_started_when_it_first_did(tmp_path):
+    wanted = {"threads": 1, "precision": "fp32", "started": "2020-01-01T00:00:00+00:00"}
+    Journal(tmp_path / "trials" / DENSE.key / "journal").settings(wanted)
+    record = run_trial(DENSE, tmp_path, suite="t", threads=1)
+    assert record.started == wanted["started"] < record.finished
 
 
 def test_a_pruned_record_stands_beside_its_dense_one_and_its_model_can_be_had_back(out, monkeypatch):
