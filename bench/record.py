@@ -19,7 +19,7 @@ from bench.spec import Trial
 class _Part(BaseModel):
     """Values that tables can reckon with: finite, and none beyond what any network or machine could give."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -55,15 +55,15 @@ class Epoch(_Part):
     model_config = ConfigDict(allow_inf_nan=True)  # a loss may diverge, and its log is kept
 
     phase: str
-    epoch: int
-    epochs: float
+    epoch: Annotated[int, Field(ge=0)]
+    epochs: Amount
     lr: float
     loss: float
     train_top1: float
     top1: Percent | None = None
     macs: Count
-    images_per_s: float
-    seconds: float
+    images_per_s: Annotated[float, Field(ge=0)]
+    seconds: Amount
 
 
 class Machine(_Part):
@@ -168,14 +168,21 @@ def read_record(path: Path) -> Record:
     try:
         record = Record.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        place = ".".join(map(str, first["loc"])) if first else ""
-        reason = ": ".join(part for part in (place, first["msg"]) if part) if first else str(error)
         hint = " (take it away to run the trial again)" if path.name == "record.json" else ""
-        raise RecordError(f"{path} is not a record: {reason}{hint}") from error
+        raise RecordError(f"{path} is not a record: {first_fault(error)}{hint}") from error
     if record.key != record.trial.key:
-        raise RecordError(f"{path} was altered: its key is {record.key}, its trial's is {record.trial.key}")
+        raise RecordError(
+            f"{path} was altered: its key is {record.key}, its trial's is {record.trial.key} (bring the original back)"
+        )
     return record
+
+
+def first_fault(error: Exception) -> str:
+    """What is wrong with a file, in one line: of a validation, the first field that is."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def find_records(where: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from bench.record import Machine, RecordError, beside
+from bench.record import Machine, RecordError, beside, first_fault
 
 
 class _Part(BaseModel):
@@ -70,9 +70,9 @@ def read_latency(path: Path) -> Latency:
     try:
         return Latency.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
-        raise RecordError(f"{path} is no measurement of latency: {reason}") from error
+        raise RecordError(
+            f"{path} is no measurement of latency: {first_fault(error)} (delete it and measure again)"
+        ) from error
 
 
 def place(record: Path, name: str) -> Path:

@@ -23,6 +23,9 @@ SAME_KIND, OTHER_KIND = 0.02, 0.1
 One test image more or less is always allowed. Counts of MACs, parameters and filters have to be exact.
 """
 
+LAST_EPOCH = 1.0
+"""Points between the last epoch's test accuracy and the result: a method may still recompute statistics after it."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -71,6 +74,17 @@ def _arithmetic(record: Record) -> Iterator[Check]:
     yield _check(abs(epochs - record.spent.epochs) < 1e-6, text, f"the history has {epochs:g}")
     best = max((row.top1 for row in record.history if row.top1 is not None), default=None)
     yield _check(record.best_top1 == best, f"best test epoch {record.best_top1}", f"the history says {best}")
+    tested = sum(row.top1 is not None for row in record.history)
+    text = f"test accuracies of {tested} epochs"
+    wanted = len(record.history) if trial.test_each_epoch else 0
+    yield _check(tested == wanted, text, f"its trial asks for those of {wanted}")
+    last = record.history[-1] if record.history else None
+    if last and last.top1 is not None and last.macs == result.macs:  # else it was cut after its last epoch
+        text = f"the last epoch's test accuracy {last.top1:.2f} %"
+        yield _check(abs(last.top1 - result.top1) <= LAST_EPOCH, text, f"the result is {result.top1:.2f} %")
+    if trial.precision != "auto":
+        text = f"trained in {record.machine.precision}"
+        yield _check(record.machine.precision == trial.precision, text, f"its trial asks for {trial.precision}")
     has_dense = trial.dense is not None and trial.method.name != DENSE
     text = f"{'a' if dense else 'no'} dense network to compare with"
     yield _check((dense is not None) == has_dense, text, f"its trial has {'one' if has_dense else 'none'}")

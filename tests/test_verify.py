@@ -97,6 +97,17 @@ ONE_IMAGE = 100 / 360
         ({"history": lambda rows: [{**rows[0], "macs": 1}, *rows[1:]]}, "MACs of training"),
         ({"history": lambda rows: rows * 2, "spent__epochs": 4.0}, "within its budget of 2 epochs, but 4 were spent"),
         ({"history": lambda rows: [{**row, "top1": 99.0} for row in rows]}, "best test epoch"),
+        (
+            {"history": lambda rows: [{**row, "top1": 99.0} for row in rows], "best_top1": 99.0},
+            "the last epoch's test accuracy 99.00 %, but the result is",
+        ),
+        (
+            {"history": lambda rows: [{**row, "top1": 50.0} for row in rows], "best_top1": 50.0},
+            "test accuracies of 2 epochs, but its trial asks for those of 0",
+        ),
+        ({"history": lambda rows: [{**rows[0], "epochs": -4.0}, {**rows[1], "epochs": 6.0}]}, "is not a record"),
+        ({"result__top5": True}, "is not a record"),
+        ({"result__top1": "88.5"}, "is not a record"),
         ({"key": "0" * 16}, "was altered"),
         ({"trial__seed": 7}, "was altered"),
         ({"result__top1": "high"}, "is not a record"),
@@ -107,6 +118,13 @@ def test_a_lie_is_refused_with_its_reason(record, values, reason):
     change(record, **values)
     reasons = refused(record)
     assert any(reason in text for text in reasons), reasons
+
+
+def test_a_precision_that_the_trial_did_not_ask_for_is_refused(record):
+    values = json.loads(record.read_text())
+    trial = Trial.model_validate({**values["trial"], "precision": "fp32"})
+    change(record, trial=trial.model_dump(mode="json"), key=trial.key, machine__precision="bf16")
+    assert "trained in bf16, but its trial asks for fp32" in refused(record)
 
 
 def test_another_network_beside_the_record_is_refused(record, run):
