@@ -58,19 +58,24 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.check:
         return _check(runfolders.find_all(arguments.folders) or [arguments.results], arguments.out or TABLES)
     folders = runfolders.find_all(arguments.folders) or runfolders.every()
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file: name the folder of records that holds it (nothing is written)")
     if not any(map(runfolders.is_ours, folders)):
         raise UserError(f"{folders[0]} holds no records, and is no run folder: nothing is written")
-    alone = len(folders) == 1 and folders[0].is_dir()
-    out = arguments.out or (folders[0] / "report" if alone else Path("report"))
+    out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
     return 1 if _publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
 
 
-def show(arguments: argparse.Namespace) -> None:
+def show(arguments: argparse.Namespace) -> int:
     """Show where a result comes from: its trial, machine, history and command."""
     import leaderboards
 
     folders = runfolders.find_all(arguments.folders) or [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
-    print(leaderboards.show(folders, arguments.key), end="")
+    found = leaderboards.read(folders)
+    problems = _tell(found.problems)
+    print(leaderboards.show(found, arguments.key), end="")
+    return 1 if problems else 0
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -244,6 +249,9 @@ def _publish(
 
     found = leaderboards.read(folders)
     shown = boards(found, keep)
+    if not shown:
+        _tell(found.problems)
+        raise UserError("there is no record that can be shown: nothing is written")
     print(leaderboards.text(shown))
     paths = leaderboards.report(shown, out)
     if figures:

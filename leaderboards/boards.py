@@ -32,8 +32,6 @@ class Board:
     suites: list[str] = field(default_factory=list)
     clock: Clock | None = None
     """Where the speeds of the rows were measured."""
-    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the runs said of their methods."""
 
     @property
     def smoke(self) -> bool:
@@ -111,7 +109,7 @@ def _at(row: Row, shares: list[float]) -> bool:
 def _made(results: Results) -> list[Board]:
     items = [*map(_Item, results.records), *map(_Item, results.unfinished)]
     by_key = {item.key: item for item in items}
-    starts = {name: about.get("start", "") for name, about in results.methods.items()}
+    starts = {u.trial.method.name: u.about.get("start", "") for u in results.unfinished}
     starts |= {entry.record.trial.method.name: entry.record.starts_from for entry in results.records}
     groups: dict[tuple[str, int], dict[str, list[_Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
@@ -155,13 +153,9 @@ def _board(items: list[_Item], by_key: dict[str, _Item], results: Results) -> Bo
         identity = json.dumps(detail)
         details[identity] = detail
         grouped[identity].append(item)
-    rows = []
-    for name, group in grouped.items():
-        about = results.methods.get(details[name]["method"], {})
-        row = make_row(details[name], (i.result for i in group), results.problems, bool(about.get("prunes", True)))
-        if not row.entries and not row.is_dense:
-            row.starts_from = str(about.get("start", ""))
-        rows.append(row)
+    rows = [
+        make_row(details[name], (item.result for item in group), results.problems) for name, group in grouped.items()
+    ]
     label(rows)
     mark_and_rank(rows)
     rows.sort(key=order)
@@ -170,7 +164,7 @@ def _board(items: list[_Item], by_key: dict[str, _Item], results: Results) -> Bo
     for row in rows:
         row.printed = own_figure(row, printed)
     suites = sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
-    return Board(trial, rows, printed, suites, add_speed(rows), results.methods)
+    return Board(trial, rows, printed, suites, add_speed(rows))
 
 
 def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:

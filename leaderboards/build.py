@@ -62,7 +62,7 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
         path = folder / name
         if not path.is_file():
             differences.append(f"{path} is missing: {remedy}")
-        elif path.read_text(encoding="utf-8") != content:
+        elif path.read_bytes() != content.encode():
             differences.append(f"{path} differs from what its records give: {remedy}")
     paths = [folder / name for name in contents]
     differences += [f"{path} belongs to no board any more: remove it" for path in _left_over(folder, paths)]

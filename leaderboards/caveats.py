@@ -43,7 +43,7 @@ def settings(board: Board) -> Iterator[str]:
     told: dict[str, None] = {}
     unknown = False
     for row in board.rows:
-        defaults = board.methods.get(row.method, {}).get("defaults")
+        defaults = row.about.get("defaults")
         unknown = unknown or (not isinstance(defaults, dict) and not row.is_dense)
         params = {name[7:]: value for name, value in row.detail.items() if name.startswith("params.")}
         if "twin" in row.detail:
@@ -61,7 +61,7 @@ def settings(board: Board) -> Iterator[str]:
 
 
 def mixtures(board: Board) -> Iterator[str]:
-    """Precisions and devices, where the runs of a board differ in them."""
+    """Precisions and devices, where the runs of a board differ in them; a precision other than fp32 in any case."""
     machines = [entry.record.machine for entry in board.entries]
     for what, values in (
         ("Training precision", {m.precision for m in machines}),
@@ -69,6 +69,8 @@ def mixtures(board: Board) -> Iterator[str]:
     ):
         if len(values) > 1:
             yield f"{what} differs between the runs: {', '.join(sorted(values))}."
+        elif what == "Training precision" and values - {"fp32"}:
+            yield f"Training precision: {min(values)}."
 
 
 def told_by_runs(board: Board, known: Iterable[str] = ()) -> Iterator[str]:

@@ -53,13 +53,14 @@ def spread(stat: Stat | None, digits: int = 2, sign: bool = False) -> str:
 
 def _top1(row: Row) -> str:
     if row.top1 is None:
-        return "failed" if row.failed else "missing"
+        return "failed" if row.failed else "refused" if row.refused else "missing"
     return spread(row.top1)
 
 
 def _seeds(row: Row) -> str:
-    failed = f" ({row.failed} failed)" if row.failed else ""
-    return f"{row.n} of {row.n + len(row.unfinished)}{failed}" if row.unfinished else str(row.n)
+    counts = ((row.failed, "failed"), (row.refused, "refused"))
+    why = ", ".join(f"{n} {state}" for n, state in counts if n)
+    return f"{row.n} of {row.n + len(row.unfinished)}{f' ({why})' if why else ''}" if row.unfinished else str(row.n)
 
 
 def _seeds_briefly(row: Row) -> str:
@@ -97,6 +98,10 @@ def _count(stat: Stat | None) -> str:
 
 def _tera(own: Stat | None) -> str:
     return "" if own is None else f"{own.mean / 1e12:.3g}" if own.mean < 1e15 else f"{own.mean / 1e12:.0f}"
+
+
+def _training(row: Row) -> str:
+    return "?" if row.is_dense and row.n and not row.training_macs_in_all else _tera(row.training_macs)
 
 
 def _speedup(speed: Speed | None) -> str:
@@ -198,7 +203,7 @@ LONG = [
         lambda r: _milliseconds(r.batched),
         lambda r: r.batched.ms.mean if r.batched else None,
     ),
-    Column("training_macs", "Training (TMACs)", lambda r: _tera(r.training_macs), _mean("training_macs")),
+    Column("training_macs", "Training (TMACs)", _training, _mean("training_macs")),
     Column(
         "training_macs_in_all",
         "Training in all (TMACs)",

@@ -72,10 +72,11 @@ def _accuracy(board: Board, rows: list[Row], style: dict[str, Style]) -> Figure:
 
 
 def _latency(board: Board, batch: int, rows: list[Row], style: dict[str, Style]) -> Figure:
-    """Top-1 against milliseconds of a pass, bars of one deviation both ways."""
-    speeds = [(row, speed.ms) for row in rows for speed in (row.single, row.batched) if speed and speed.batch == batch]
+    """Top-1 against the time of a pass, in percent of the dense network's; bars of one deviation both ways."""
+    both = [(row, speed) for row in rows for speed in (row.single, row.batched) if speed and speed.batch == batch]
     what = "Latency" if batch == 1 else f"Latency of a batch of {batch}"
-    return _against(board, f"{what} (ms), on {board.clock.name if board.clock else ''}", speeds, style)
+    axis = f"{what} (% of the dense network's), on {board.clock.name if board.clock else ''}"
+    return _against(board, axis, [(row, speed.share) for row, speed in both], style)
 
 
 def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dict[str, Style]) -> Figure:

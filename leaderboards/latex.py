@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
 
 from leaderboards.boards import Board
 from leaderboards.columns import Column, columns
@@ -15,8 +19,16 @@ HEAD = r"""% Needs \usepackage{booktabs}. Made from records by `prunebench repor
 % `prunebench show KEY` tells where they come from.
 """
 
-ROWS = 40
-"""Rows of one float; more would not fit on a page together with the notes."""
+ROOM = 520.0
+"""Points of height in one float: what fits on a page of an article (550 pt), less the spaces around it."""
+
+CHARACTERS = {"table*": (100, 64), "table": (62, 40)}
+"""In a line of notes and in one of a caption: of an article's text, and of a column of two."""
+
+T = TypeVar("T")
+
+LABEL = 17
+"""Characters of a method's name in one line."""
 
 PARTS = {
     "": ("method", "top1", "top5", "seeds", "change", "rank"),
@@ -53,53 +65,79 @@ def latex_compact(board: Board) -> str:
 
 def bibtex(boards: Iterable[Board]) -> str:
     """The entries of the papers whose methods have a row, each once."""
-    shown = {row.method: board.methods.get(row.method, {}) for board in boards for row in board.rows}
+    shown = {row.method: row.about for board in boards for row in board.rows if row.about}
     papers = [shown[name].get("paper") for name in sorted(shown)]
     entries = [str(paper["bibtex"]).strip() for paper in papers if isinstance(paper, dict) and paper.get("bibtex")]
     return "".join(f"{entry}\n\n" for entry in dict.fromkeys(entries)).rstrip("\n") + "\n" if entries else ""
 
 
 def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, below: list[str]) -> str:
-    # What has not run is seen once, not again in every further table.
-    floats = list(_floats([row for row in board.rows if below or row.entries]))
     wide = environment == "table*"
-    foot = [r"\par\smallskip\raggedright", *(escape_latex(_sentence(note)) for note in below)] if below else []
+    header = [_words(column.header, 10 if wide else 6) for column in chosen]
+    per_line, in_caption = CHARACTERS[environment]
+    head = 40 + 12 * math.ceil(len(caption) / in_caption) + 8.7 * max(map(len, header))
+
+    def height(rows: Sequence[Row]) -> float:
+        points = len({row.point for row in rows})
+        return head + 16 * points + 8.7 * sum(len(_broken(row.label, LABEL)) for row in rows)
+
+    # What has not run is seen once, not again in every further table.
+    floats = list(_floats([row for row in board.rows if below or row.entries], height))
+    sentences = [_sentence(note) for note in below]
+    notes_height = 8.1 * math.ceil(1.05 * sum(len(sentence) + 1 for sentence in sentences) / per_line)
+    together = height(floats[-1]) + notes_height <= ROOM
     made = []
     for i, rows in enumerate(floats):
         counted = f"{caption} ({i + 1} of {len(floats)})" if len(floats) > 1 else caption
-        made += [
-            rf"\begin{{{environment}}}",
-            rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{2.5 if wide else 1}pt}}",
-            r"\renewcommand{\arraystretch}{1.08}",
-            rf"\caption{{{escape_latex(_sentence(counted))}}}",
+        tabular = [
             rf"\begin{{tabular*}}{{\linewidth}}{{@{{}}{_alignment(chosen)}@{{}}}}",
             r"\toprule",
-            " & ".join(_stacked(_words(column.header, 10 if wide else 6), "b", column) for column in chosen) + r" \\",
+            " & ".join(_stacked(lines, "b", column) for lines, column in zip(header, chosen, strict=True)) + r" \\",
             r"\midrule",
             *_lines(rows, chosen, with_keys=bool(below)),
             r"\bottomrule",
             r"\end{tabular*}",
-            *(foot if i == len(floats) - 1 else []),
-            rf"\end{{{environment}}}",
-            "",
         ]
+        foot = sentences if together and i == len(floats) - 1 else []
+        made += _float(environment, counted, [*tabular, *_foot(foot)])
+    if not together:
+        apart = _filled(sentences, lambda some: 40 + 8.1 * 1.05 * sum(len(s) + 1 for s in some) / per_line)
+        made += [line for some in apart for line in _float(environment, f"{caption}: notes", _foot(some))]
     return "\n".join(made)
 
 
-def _floats(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _float(environment: str, caption: str, content: Sequence[str]) -> list[str]:
+    return [
+        rf"\begin{{{environment}}}",
+        rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{2.5 if environment == 'table*' else 1}pt}}",
+        r"\renewcommand{\arraystretch}{1.08}",
+        rf"\caption{{{escape_latex(_sentence(caption))}}}",
+        *content,
+        rf"\end{{{environment}}}",
+        "",
+    ]
+
+
+def _foot(sentences: Sequence[str]) -> list[str]:
+    return [r"\par\smallskip\raggedright", *map(escape_latex, sentences)] if sentences else []
+
+
+def _floats(rows: Sequence[Row], height: Callable[[Sequence[Row]], float]) -> Iterator[list[Row]]:
     """Rows for one float each; an operating point stays together where it can."""
-    points: list[list[Row]] = []
-    for row in rows:
-        if not points or points[-1][-1].point != row.point or len(points[-1]) == ROWS:
-            points.append([])
-        points[-1].append(row)
-    gathered: list[Row] = []
-    for point in points:
-        if gathered and len(gathered) + len(point) > ROWS:
-            yield gathered
-            gathered = []
-        gathered += point
-    yield gathered
+    points = [list(group) for _, group in groupby(rows, key=lambda row: row.point)]
+    whole = [part for point in points for part in _filled(point, height)]
+    for gathered in _filled(whole, lambda parts: height([row for part in parts for row in part])):
+        yield [row for part in gathered for row in part]
+
+
+def _filled(items: Sequence[T], height: Callable[[list[T]], float]) -> list[list[T]]:
+    """The items in order, as many together as there is room for."""
+    filled: list[list[T]] = [[]]
+    for item in items:
+        if filled[-1] and height([*filled[-1], item]) > ROOM:
+            filled.append([])
+        filled[-1].append(item)
+    return filled
 
 
 def _alignment(chosen: Sequence[Column]) -> str:
@@ -123,7 +161,7 @@ def _lines(rows: Sequence[Row], chosen: Sequence[Column], with_keys: bool) -> It
 def _cell(column: Column, row: Row) -> str:
     text = column.cell(row)
     if column.name == "method":
-        return _stacked(_broken(text, 17), "t", column)
+        return _stacked(_broken(text, LABEL), "t", column)
     if column.name == "top1" and row.mark:
         return rf"\textbf{{{escape_latex(text)}}}" if row.mark == "best" else rf"\underline{{{escape_latex(text)}}}"
     return escape_latex(text)
@@ -140,9 +178,21 @@ def _words(text: str, width: int) -> list[str]:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Lines of at most `width` characters: a long name must not push the figures off the page."""
-    lines = _words(name_glyphs(text), width)
-    return [line[i : i + width] for line in lines for i in range(0, len(line) or 1, width)]
+    """Lines of at most `width` characters: a long name must not push the figures off the page.
+
+    Words stay whole; one that is too long ends its lines after `=`, `_`, `,` or `/`, where it has them.
+    """
+    lines = [""]
+    for word in name_glyphs(text).split(" "):
+        pieces = [word] if len(word) <= width else re.findall(r".*?[=_,/]|.+", word)
+        short = [piece[i : i + width] for piece in pieces for i in range(0, len(piece) or 1, width)]
+        for i, piece in enumerate(short):
+            gap = " " if i == 0 and lines[-1] else ""
+            if lines[-1] and len(lines[-1] + gap + piece) > width:
+                lines.append(piece)
+            else:
+                lines[-1] += gap + piece
+    return lines
 
 
 def _stacked(lines: list[str], place: str, column: Column) -> str:

@@ -7,12 +7,26 @@ from collections.abc import Iterable
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
-from leaderboards.columns import Column
+from leaderboards.columns import LONG, Column
 from leaderboards.row import OFF_TARGET
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
 ONE_CHECKPOINT = "one dense checkpoint for all seeds: the spread is that of the training after it"
 """What records say of given weights; the board says it in its own words."""
+
+EXPLAINED = {
+    "fvcore_total": "fvcore total: MACs and all else that fvcore counts, such as norms and pooling.",
+    "starts_from": "Starts from: the dense network, or fresh weights (scratch).",
+    "epochs_in_all": "Epochs in all: with the dense network's, where a method starts from it.",
+    "training_macs": (
+        "Training: MACs of all forward and backward passes (3 x forward, of the network as it was at the time); in "
+        "all: with the dense network's. ? = not known."
+    ),
+    "cut_top1": "After the cut: top-1 between the last cut and the fine-tuning, where a method has these two.",
+}
+"""What a header cannot say, by column."""
+
+SHOWN = {column.name: column for column in LONG}
 
 
 def title(board: Board) -> str:
@@ -58,8 +72,7 @@ def notes(
             f"Top-1 and top-5 are among all classes of {trial.dataset.classes}; top-1 of classes here lets only those "
             "compete that the test images have."
         )
-    if 0 < max(row.n for row in board.rows) < MIN_SEEDS:
-        lines.append(f"No row has {MIN_SEEDS} seeds yet: which of two rows is the better one cannot be told.")
+    lines += _few_seeds(board)
     if trial.dense and trial.dense.recipe is None:
         lines.append(
             "One dense checkpoint for all seeds: ± is the noise of fine-tuning that one checkpoint, for methods that "
@@ -72,10 +85,11 @@ def notes(
         f"Best top-1 of each point {best}, second best {second}."
     )
     lines.append(
-        "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)."
-        + (" Epochs in all: with the dense network's, where a method starts from it." if has("epochs_in_all") else "")
+        "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)"
+        f"{'; changes in % are against the dense network' if trial.dense else ''}."
     )
-    lines += _speed(board) if has("speedup") or has("batch_speedup") else []
+    lines += [text for column, text in EXPLAINED.items() if has(column) and any(map(SHOWN[column].cell, board.rows))]
+    lines += _speed(board, has("latency") or has("batch_latency")) if has("speedup") or has("batch_speedup") else []
     if has("printed") and any(row.printed for row in board.rows):
         lines.append(
             "Printed: the authors' own figure at the nearest share of MACs cut, as reported, in their convention "
@@ -94,7 +108,17 @@ def notes(
     return lines
 
 
-def _speed(board: Board) -> list[str]:
+def _few_seeds(board: Board) -> list[str]:
+    rows = [row for row in board.rows if row.n and not row.is_dense]
+    points = dict.fromkeys(row.point for row in rows)
+    few = [point for point in points if max(row.n for row in rows if row.point == point) < MIN_SEEDS]
+    if not few:
+        return []
+    where = "No row has" if len(few) == len(points) else f"At {' and '.join(few)} no row has"
+    return [f"{where} {MIN_SEEDS} seeds yet: which of two rows is the better one cannot be told."]
+
+
+def _speed(board: Board, in_ms: bool) -> list[str]:
     clock = board.clock
     if clock is None:
         return []
@@ -102,9 +126,14 @@ def _speed(board: Board) -> list[str]:
     machines = "machine are" if clock.others == 1 else "machines are"
     elsewhere = f" Measurements on {clock.others} more {machines} beside the records." if clock.others else ""
     alone = "with other work running where marked ‡" if clock.loaded else "with the machine to itself"
+    latency = (
+        " Latency: of a pass of the whole batch; the dense network's is the mean over its passes beside all the rows. "
+        "Speeds of two rows compare by their speed-ups, each timed against the dense network there and then."
+    )
     return [
         f"Speed-up: time of the dense network / time of this one, timed in turn at batch {batches}, in fp32, on "
-        f"{clock.name}, {alone}; medians of each network, mean over seeds.{elsewhere}"
+        f"{clock.name}, {alone}; of each network the median over the rounds, mean over seeds.{elsewhere}"
+        f"{latency if in_ms else ''}"
     ]
 
 

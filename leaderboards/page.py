@@ -93,7 +93,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
                 "style": style.get(row.label),
                 "top1": [row.top1.mean, row.top1.std] if row.top1 else None,
                 "macs": row.macs.mean / 1e6 if row.macs else None,
-                "speeds": {speed.batch: [speed.ms.mean, speed.ms.std] for speed in (row.single, row.batched) if speed},
+                "speeds": {s.batch: [s.share.mean, s.share.std] for s in (row.single, row.batched) if s},
                 "kept": 100 - row.macs_cut.mean if row.macs_cut else None,
             }
             for row in board.rows

@@ -19,19 +19,21 @@ CURVE = 12
 def show(folders: Folders | Results, key: str) -> str:
     """The record whose key begins with `key`: result, cost, command, trial, machine, history.
 
-    Raises UserError where no record, or more than one, begins so.
+    Raises UserError where no trial's key, or more than one, begins so.
     """
     results = folders if isinstance(folders, Results) else read(folders)
-    found = [entry for entry in results.records if entry.record.key.startswith(key)]
-    if not found:
-        for item in results.unfinished:
-            if item.trial.key.startswith(key):
-                return f"{item.trial.key}  {plain(item.trial.label)}\n{item.state}: {plain(item.reason)}\n"
+    found = {entry.record.key: entry for entry in results.records if entry.record.key.startswith(key)}
+    unfinished = {item.trial.key: item for item in results.unfinished if item.trial.key.startswith(key)}
+    keys = sorted([*found, *unfinished])
+    if not keys:
         raise UserError(f"there is no record whose key begins with '{plain(key)}'")
-    if len(found) > 1:
-        keys = ", ".join(entry.record.key for entry in found[:5])
-        raise UserError(f"{len(found)} records have a key that begins with '{plain(key)}': {keys}")
-    return "\n".join(f"{name:<22} {plain(value)}".rstrip() for name, value in _lines(found[0])) + "\n"
+    if len(keys) > 1:
+        more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+        raise UserError(f"{len(keys)} trials have a key that begins with '{plain(key)}': {', '.join(keys[:5])}{more}")
+    if unfinished:
+        item = unfinished[keys[0]]
+        return f"{item.trial.key}  {plain(item.trial.label)}\n{item.state}: {plain(item.reason)}\n"
+    return "\n".join(f"{name:<22} {plain(value)}".rstrip() for name, value in _lines(found[keys[0]])) + "\n"
 
 
 def command(entry: Entry, here: bool = False) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import os
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +13,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.record import Failure, Record, RecordError, read_record
+from bench.record import Failure, Record, RecordError, first_fault
 from bench.spec import DENSE, PROTOCOL, Trial
 from bench.timings import Latency, read_latency
-from leaderboards import briefs, suitelines
+from leaderboards import briefs
 from leaderboards.curves import Curve
-from leaderboards.names import CONTROLS, METHODS
+from leaderboards.files import FAILED, LATENCY, METHODS, PLAN, RECORD, SUITE, files, home, key_of
+from leaderboards.names import CONTROLS
+from leaderboards.names import METHODS as KNOWN
 from leaderboards.suitelines import SuiteCopy, SuiteLine
 
 Folders = str | Path | Iterable[str | Path]
+About = Mapping[str, Any]
+"""What a run said of a method, in its methods.json: summary, start, defaults, paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Entry:
     """How fast its network is, one measurement per machine, by the machine's name."""
     asked: SuiteLine | None = None
     """The entry of the run's suite file that it comes from, where a copy of the file lies beside."""
+    about: About = field(default_factory=dict)
+    """What its run said of its method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +50,17 @@ class Unfinished:
     trial: Trial
     state: str
     reason: str
+    about: About = field(default_factory=dict)
+    """What its run said of its method."""
 
 
 @dataclass
 class Results:
-    """All that was read. `problems` is empty when every file was sound; `methods` is what runs said of methods."""
+    """All that was read. `problems` is empty when every file was sound."""
 
     records: list[Entry] = field(default_factory=list)
     unfinished: list[Unfinished] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Unfinished]:
@@ -87,53 +92,65 @@ def without_collector() -> Iterator[None]:
 
 
 def _read(folders: Folders) -> Results:
-    results = Results()
     found: dict[str, Entry] = {}
-    refused: dict[str, Unfinished] = {}
-    failed: dict[str, Unfinished] = {}
-    planned: dict[str, Trial] = {}
+    without: dict[str, dict[str, Unfinished]] = {"missing": {}, "failed": {}, "refused": {}}
+    broken: list[str] = []
     latencies: dict[str, dict[str, Latency]] = defaultdict(dict)
     suites: dict[Path, SuiteCopy] = {}
+    methods: dict[Path, dict[str, About]] = defaultdict(dict)
+    problems: list[str] = []
     for folder in _as_paths(folders):
         if not folder.is_dir():
-            results.problems.append(f"{folder} is not a folder of records")
+            problems.append(f"{folder} is not a folder of records: name the folder that holds it")
             continue
-        paths = list(_files(folder))
-        read_brief = briefs.reader([path for path in paths if _RECORD.fullmatch(path.name)])
+        paths = list(files(folder))
+        read_brief = briefs.reader([path for path in paths if RECORD.fullmatch(path.name)])
         for path in paths:
             try:
-                if path.name == "plan.json":
-                    planned |= _plan(path)
-                elif path.name == suitelines.NAME:
+                if path.name == PLAN:
+                    trials = _plan(path)
+                    without["missing"] |= {
+                        t.key: _unfinished(t, "missing", "not run yet", path, methods) for t in trials
+                    }
+                elif path.name == SUITE:
                     suites[path.parent] = SuiteCopy(path)
-                elif path.name == "methods.json":
-                    results.methods |= _methods(path)
-                elif path.name.startswith("failed-"):
+                elif path.name == METHODS:
+                    methods[path.parent] = _methods(path)
+                elif FAILED.fullmatch(path.name):
                     failure = _failure(path)
-                    failed[failure.trial.key] = failure
-                elif _LATENCY.fullmatch(path.name):
+                    failed = _unfinished(failure.trial, "failed", failure.reason, path, methods)
+                    without["failed"][failure.key] = failed
+                elif LATENCY.fullmatch(path.name):
                     latency = read_latency(path)
                     earlier = latencies[latency.key].setdefault(latency.name, latency)
                     latencies[latency.key][latency.name] = max(earlier, latency, key=lambda x: x.measured)
                 else:
-                    _take(path, read_brief, found, refused, suites)
+                    _take(path, read_brief, found, without["refused"], suites, methods)
             except RecordError as error:
-                results.problems.append(str(error))
-        if not paths:
-            results.problems.append(f"{folder} holds no records")
-    known = {*METHODS, *CONTROLS, DENSE, *results.methods}
-    for key in [key for key, entry in found.items() if _method(entry) not in known]:
+                problems.append(str(error))
+                broken += [key_of(path)] if RECORD.fullmatch(path.name) else []
+        if all(path.name in (SUITE, METHODS) for path in paths):
+            problems.append(f"{folder} holds no records")
+    known = {*KNOWN, *CONTROLS, DENSE}.union(*methods.values())
+    for key in [key for key, entry in found.items() if entry.record.trial.method.name not in known]:
         entry = found.pop(key)
-        results.problems.append(
-            f"{entry.path} is of an unknown method, {_method(entry)!r}: it is left out, "
+        problems.append(
+            f"{entry.path} is of an unknown method, {entry.record.trial.method.name!r}: it is left out, "
             "for want of a methods.json from its run that describes it"
         )
     for key in found.keys() & latencies.keys():
         found[key] = replace(found[key], latencies=tuple(latencies[key][name] for name in sorted(latencies[key])))
-    results.records = [found[key] for key in sorted(found)]
-    unfinished = {key: Unfinished(trial, "missing", "not run yet") for key, trial in planned.items()} | failed | refused
-    results.unfinished = [unfinished[key] for key in sorted(unfinished) if key not in found]
-    return results
+    unfinished = without["missing"] | without["failed"]
+    unfinished |= {
+        key: replace(unfinished[key], state="refused", reason="its record cannot be used")
+        for key in unfinished.keys() & set(broken)
+    }
+    unfinished |= without["refused"]
+    return Results(
+        records=[found[key] for key in sorted(found)],
+        unfinished=[unfinished[key] for key in sorted(unfinished) if key not in found],
+        problems=problems,
+    )
 
 
 def check_publishable(record: Record) -> None:
@@ -152,82 +169,78 @@ def _take(
     found: dict[str, Entry],
     refused: dict[str, Unfinished],
     suites: dict[Path, SuiteCopy],
+    methods: dict[Path, dict[str, About]],
 ) -> None:
     record, curve = read_brief(path)
     key = record.key
     if record.trial.protocol != PROTOCOL:
-        raise RecordError(f"{path} follows protocol {record.trial.protocol}; these tables hold protocol {PROTOCOL}")
+        raise RecordError(
+            f"{path} follows protocol {record.trial.protocol}; these tables hold protocol {PROTOCOL}: "
+            "run its trial again with this version"
+        )
     if path.name != "record.json" and path.stem != key:
         raise RecordError(f"{path} holds the record {key}: the file should be called {key}.json")
     if key in refused:
         raise RecordError(f"{path} is one more record with the key {key}")
     if key in found:
         other = found[key]
-        if path.read_bytes() == other.path.read_bytes() or read_record(path) == read_record(other.path):
+        if not _agree(record, other.record):
+            del found[key]
+            refused[key] = _unfinished(record.trial, "refused", "two records disagree", path, methods)
+            raise RecordError(
+                f"{path} and {other.path} have one key, {key}, and different content: neither is used, "
+                "until one of them is left out"
+            )
+        if record.finished >= other.record.finished:
             return
-        del found[key]
-        refused[key] = Unfinished(record.trial, "refused", "two records disagree")
-        raise RecordError(f"{path} and {other.path} have one key, {key}, and different content: neither is used")
-    # The folder of a run holds it three levels up, a flat folder beside the records.
-    suite = suites.get(path.parents[2] if path.name == "record.json" and len(path.parents) > 2 else path.parent)
+    suite = suites.get(home(path))
     asked = suite.line(record.suite, record.trial.method) if suite else None
-    found[key] = Entry(record, path, curve, asked=asked)
+    found[key] = Entry(record, path, curve, asked=asked, about=methods[home(path)].get(record.trial.method.name, {}))
 
 
-def _method(entry: Entry) -> str:
-    return entry.record.trial.method.name
+def _agree(one: Record, other: Record) -> bool:
+    """Whether two runs of one trial, in two suites say, came to the same: all but when, where and how fast."""
+    same = ("result", "dense", "cut_top1", "best_top1", "widths", "dense_widths", "off_target", "starts_from")
+    return all(getattr(one, name) == getattr(other, name) for name in same) and all(
+        getattr(one.spent, name) == getattr(other.spent, name) for name in ("epochs", "images", "macs")
+    )
 
 
-def _plan(path: Path) -> dict[str, Trial]:
+def _unfinished(trial: Trial, state: str, reason: str, path: Path, methods: dict[Path, dict[str, About]]) -> Unfinished:
+    return Unfinished(trial, state, reason, methods[home(path)].get(trial.method.name, {}))
+
+
+def _plan(path: Path) -> list[Trial]:
     try:
         trials = [Trial.model_validate(item["trial"]) for item in json.loads(path.read_bytes())["trials"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordError(f"{path} is not a plan of trials: {_first_line(error)}") from error
-    return {trial.key: trial for trial in trials if trial.protocol == PROTOCOL}
+        raise RecordError(
+            f"{path} is not a plan of trials: {first_fault(error)} (the next run of its suite mends it)"
+        ) from error
+    return [trial for trial in trials if trial.protocol == PROTOCOL]
 
 
-def _methods(path: Path) -> dict[str, dict[str, Any]]:
+def _methods(path: Path) -> dict[str, About]:
     try:
         methods = json.loads(path.read_bytes())
         return {str(name): dict(about) for name, about in methods.items()}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise RecordError(f"{path} does not describe methods: {_first_line(error)}") from error
+        raise RecordError(
+            f"{path} does not describe methods: {first_fault(error)} (the next run of its suite mends it)"
+        ) from error
 
 
-def _failure(path: Path) -> Unfinished:
+def _failure(path: Path) -> Failure:
     try:
         failure = Failure.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise RecordError(f"{path} is not the record of a failure: {_first_line(error)}") from error
+        raise RecordError(f"{path} is not the record of a failure: {first_fault(error)} (take it away)") from error
     if failure.key != failure.trial.key:
-        raise RecordError(f"{path} was altered: its key is {failure.key}, its trial's is {failure.trial.key}")
-    return Unfinished(failure.trial, "failed", failure.reason)
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RecordError(
+            f"{path} was altered: its key is {failure.key}, its trial's is {failure.trial.key} (take it away)"
+        )
+    return failure
 
 
 def _as_paths(folders: Folders) -> list[Path]:
     return [Path(folders)] if isinstance(folders, str | Path) else [Path(folder) for folder in folders]
-
-
-_RECORD = re.compile(r"record\.json|[0-9a-f]{16}\.json")
-_ABOUT = {"plan.json", "methods.json", suitelines.NAME}
-_LATENCY = re.compile(r"([0-9a-f]{16}\.)?latency(-[a-z0-9-]*)?\.json")
-_FAILED = re.compile(r"failed-([0-9]+)\.json")
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file that matters, in a fixed order; of the failed tries of a trial, the last one."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != "journal" and not name.startswith("."))
-        names.sort(key=lambda name: (name != suitelines.NAME, name))  # what records are looked up in comes first
-        wanted = (n for n in names if n in _ABOUT or _RECORD.fullmatch(n) or _LATENCY.fullmatch(n))
-        yield from (Path(where, name) for name in wanted)
-        tries = [(int(match[1]), name) for name in names if (match := _FAILED.fullmatch(name))]
-        if tries:
-            yield Path(where, max(tries)[1])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.spec import DENSE, Trial
 from leaderboards.escape import plain
-from leaderboards.results import Entry, Unfinished
+from leaderboards.results import About, Entry, Unfinished
 from leaderboards.stats import Stat, ranks, stat
 
 OFF_TARGET = 1.0
@@ -42,6 +42,8 @@ class Speed:
     batch: int
     speedup: Stat | None
     """None for the dense network."""
+    share: Stat
+    """Time in percent of the dense network's, 100 / speed-up: what compares, where milliseconds drift."""
     ms: Stat
     loaded: bool
     """Whether other work ran on the machine in some of the measurements."""
@@ -64,6 +66,8 @@ class Row:
     """False for a control that leaves the network whole."""
     point: str = ""
     """The operating point, such as `50 %`; rows are ranked among those that share it."""
+    about: About = field(default_factory=dict)
+    """What the runs said of the method; where they differ, the first."""
     top1: Stat | None = None
     top5: Stat | None = None
     present_top1: Stat | None = None
@@ -94,7 +98,12 @@ class Row:
 
     @property
     def failed(self) -> int:
-        return sum(u.state != "missing" for u in self.unfinished)
+        return sum(u.state == "failed" for u in self.unfinished)
+
+    @property
+    def refused(self) -> int:
+        """Trials whose record cannot be used."""
+        return sum(u.state == "refused" for u in self.unfinished)
 
     @property
     def missing(self) -> int:
@@ -119,9 +128,7 @@ class Row:
         return 100 - self.macs_cut.mean if self.macs_cut else None
 
 
-def make_row(
-    detail: dict[str, Any], items: Iterable[Entry | Unfinished], problems: list[str], prunes: bool = True
-) -> Row:
+def make_row(detail: dict[str, Any], items: Iterable[Entry | Unfinished], problems: list[str]) -> Row:
     """The figures of one row. Names in `problems` two records that would be the same seed of it."""
     items = list(items)
     by_seed: dict[int, Entry] = {}
@@ -136,7 +143,9 @@ def make_row(
     unfinished = sorted((i for i in items if isinstance(i, Unfinished)), key=lambda u: u.trial.seed)
     unfinished = [u for u in unfinished if u.trial.seed not in by_seed]
     row = Row(detail["method"], detail["method"], detail, entries, unfinished, detail["method"] == DENSE)
-    row.keep_macs, row.prunes = detail["keep_macs"], prunes
+    told: list[Entry | Unfinished] = [*entries, *unfinished]
+    row.about = next((item.about for item in told if item.about), {})
+    row.keep_macs, row.prunes = detail["keep_macs"], bool(row.about.get("prunes", True))
     records = [entry.record for entry in entries]
     dense = [record.result if row.is_dense else record.dense for record in records]
     before = [r.spent_dense if r.starts_from == "pretrained" and not row.is_dense else None for r in records]
@@ -147,6 +156,8 @@ def make_row(
         for r, b, here in zip(records, before, trained_here, strict=True)
     ]
     row.starts_from = "/".join(sorted({r.starts_from for r in records}))
+    if not records and not row.is_dense:
+        row.starts_from = str(row.about.get("start", ""))
     row.top1 = stat(r.result.top1 for r in records)
     row.top5 = stat(r.result.top5 for r in records)
     row.present_top1 = stat(r.result.present_top1 for r in records)
@@ -222,7 +233,8 @@ def mark_and_rank(rows: list[Row]) -> None:
             points[row.point].append(row)
     for group in points.values():
         scores = [{e.record.trial.seed: e.record.result.top1 for e in row.entries} for row in group]
-        for row, rank in zip(group, ranks(scores), strict=True):
+        image = 100 / max(e.record.result.test_images for row in group for e in row.entries)
+        for row, rank in zip(group, ranks(scores, step=image), strict=True):
             row.rank = rank
         # Marked as printed, so that two equal numbers in the table carry the same mark.
         means = sorted({round(row.top1.mean, 2) for row in group if row.top1}, reverse=True)

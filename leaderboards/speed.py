@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.timings import Latency, Timing
 from leaderboards.row import Row, Speed
-from leaderboards.stats import stat
+from leaderboards.stats import Stat, stat
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,5 @@ def _speed(row: Row, measured: list[Latency], batch: int | None) -> Speed | None
     if batch is None or ms is None:
         return None
     speedup = None if row.is_dense else stat(t.speedup.median for _, t in pairs)
-    return Speed(batch, speedup, ms, not all(x.alone for x, _ in pairs))
+    share = stat(100 / t.speedup.median for _, t in pairs) if speedup else None
+    return Speed(batch, speedup, share or Stat(100.0, None, ms.n), ms, not all(x.alone for x, _ in pairs))

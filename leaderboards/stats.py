@@ -60,11 +60,13 @@ def two_sided_p(t: NDArray[np.float64], df: int) -> NDArray[np.float64]:
     return np.clip(1 - inside, 0.0, 1.0)
 
 
-def ranks(scores: Sequence[Mapping[int, float]]) -> list[int | None]:
+def ranks(scores: Sequence[Mapping[int, float]], step: float = 0.0) -> list[int | None]:
     """1 + the number of rows that are significantly better; one mapping seed -> score per row.
 
     Two-sided paired t-test by seed on every pair with three shared seeds or more, Holm's correction over all those
     pairs, alpha 0.05. None where a row has fewer than three seeds, and where nothing can be compared with it.
+    `step`: of the scores, one test image; the differences' spread counts as no less than that of rounding to it, or
+    a lead of one image in each of three seeds would be beyond all doubt.
     """
     result: list[int | None] = [None] * len(scores)
     rows = [i for i, by_seed in enumerate(scores) if len(by_seed) >= MIN_SEEDS]
@@ -72,7 +74,7 @@ def ranks(scores: Sequence[Mapping[int, float]]) -> list[int | None]:
         return result
     seeds = sorted({seed for i in rows for seed in scores[i]})
     table = np.array([[scores[i].get(seed, math.nan) for seed in seeds] for i in rows], dtype=np.float64)
-    first, second, lead, p = _pairs(table)
+    first, second, lead, p = _pairs(table, least=step / math.sqrt(6))
     better = np.zeros(len(rows), dtype=int)
     for pair in _holm(p):
         better[second[pair] if lead[pair] > 0 else first[pair]] += 1
@@ -82,8 +84,11 @@ def ranks(scores: Sequence[Mapping[int, float]]) -> list[int | None]:
     return result
 
 
-def _pairs(table: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray, NDArray]:
-    """Row, other row, mean lead of the first, p-value: one entry per pair that can be tested."""
+def _pairs(table: NDArray[np.float64], least: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray, NDArray]:
+    """Row, other row, mean lead of the first, p-value: one entry per pair that can be tested.
+
+    `least`: standard deviation that the differences have in any case.
+    """
     firsts, seconds, leads, ps = [], [], [], []
     for i in range(len(table) - 1):
         difference = table[i] - table[i + 1 :]
@@ -92,7 +97,8 @@ def _pairs(table: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.in
         safe = np.where(shared, difference, 0.0)
         mean = safe.sum(axis=1) / np.maximum(n, 1)
         spread = np.where(shared, difference - mean[:, None], 0.0)
-        error = np.sqrt((spread**2).sum(axis=1) / np.maximum(n - 1, 1) / np.maximum(n, 1))
+        deviation = np.maximum(np.sqrt((spread**2).sum(axis=1) / np.maximum(n - 1, 1)), least)
+        error = deviation / np.sqrt(np.maximum(n, 1))
         # Percentages carry rounding noise of about 1e-14: a spread below that is none.
         exact = error < 1e-12
         with np.errstate(divide="ignore", invalid="ignore"):

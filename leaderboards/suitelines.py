@@ -14,8 +14,6 @@ from bench.errors import UserError
 from bench.record import RecordError
 from bench.spec import MethodSpec
 
-NAME = "suite.yaml"
-
 
 @dataclass(frozen=True, slots=True)
 class SuiteLine:

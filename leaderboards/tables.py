@@ -23,13 +23,13 @@ def terminal(board: Board, width: int | None = None) -> str:
 
     Where the table is wider than `width` characters, the columns of the compact form stay.
     """
-    lines = _aligned(board, "usual")
-    if width is not None and max(map(len, lines)) > width:
-        lines = _aligned(board, "compact")
-    below = [plain(note) for note in notes(board, "with **", "with *")]
+    form: Form = "usual"
+    if width is not None and max(map(len, _aligned(board, form))) > width:
+        form = "compact"
+    below = [plain(note) for note in notes(board, "with **", "with *", columns(form, board.rows))]
     if width is not None:
         below = [line for note in below for line in textwrap.wrap(note, width, subsequent_indent="  ")]
-    return "\n".join([plain(title(board)), "", *lines, "", *below, ""])
+    return "\n".join([plain(title(board)), "", *_aligned(board, form), "", *below, ""])
 
 
 def _aligned(board: Board, form: Form) -> list[str]:

@@ -31,6 +31,32 @@ def test_nothing_to_compare_is_a_mistake(work, capsys):
     assert report("--check", "elsewhere") == 2
 
 
+def test_where_nothing_can_be_shown_nothing_is_written(work, capsys):
+    record = make_record()
+    save(work / "run", record)
+    assert report("run", "--out", "tables") == 0
+    before = {path: path.read_bytes() for path in (work / "tables").rglob("*.*")}
+    capsys.readouterr()
+    file = work / "run/trials" / record.key / "record.json"
+    assert report(str(file), "--out", "tables") == 2
+    assert "is a file: name the folder" in capsys.readouterr().err
+    file.write_text("{")
+    assert report("run", "--out", "tables") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "is not a record" in first and "nothing is written" in second
+    assert before == {path: path.read_bytes() for path in (work / "tables").rglob("*.*")}
+
+
+def test_show_tells_what_cannot_be_read(work, capsys):
+    whole, damaged = make_record(), make_record(make_trial(seed=1))
+    save(work / "run", whole, damaged)
+    (work / "run/trials" / damaged.key / "record.json").write_text("{")
+    assert cli.main(["show", whole.key, "run"]) == 1
+    shown = capsys.readouterr()
+    assert f"key                    {whole.key}" in shown.out and "is not a record" in shown.err
+    assert cli.main(["show", damaged.key, "run"]) == 2
+
+
 def test_an_operating_point_alone(work, capsys):
     save(work / "run", *(make_record(make_trial(keep=keep), macs=int(4e7 * keep)) for keep in (0.5, 0.3)))
     assert report("run", "--keep", "0.3") == 0

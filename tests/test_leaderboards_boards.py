@@ -8,7 +8,7 @@ import pytest
 from records import machine, make_record, make_trial, save, save_failure, save_plan
 
 from bench.errors import UserError
-from bench.record import Record, Spent
+from bench.record import Record, Spent, write_json
 from bench.spec import DENSE, DataSpec, DenseSpec, Recipe, Trial, WeightsSpec
 from leaderboards.boards import Board, boards
 from leaderboards.columns import LONG, number, spread
@@ -86,9 +86,10 @@ def test_an_operating_point_alone_keeps_the_dense_network_and_what_cuts_nothing(
     records = [make_record(make_trial(DENSE)), make_record(make_trial("finetune", keep=None), macs=40_000_000)]
     records += [make_record(make_trial(name, keep=k), macs=int(4e7 * k)) for name in ("a", "b") for k in (0.5, 0.3)]
     records += [make_record(make_trial("rates", keep=None), macs=12_100_000)]
-    results = read(save(tmp_path, *records, make_record(make_trial(track="paper", keep=0.7))))
-    results.methods = {name: {"prunes": name != "finetune"} for name in ("finetune", "a", "b", "rates")}
-    whole = boards(results)
+    save(tmp_path, *records, make_record(make_trial(track="paper", keep=0.7)))
+    abouts = {name: {"prunes": name != "finetune"} for name in ("finetune", "a", "b", "rates", "l1")}
+    write_json(tmp_path / "methods.json", abouts)
+    whole = boards(read(tmp_path))
     assert len(whole) == 2 and boards(whole, []) is whole
     (board,) = boards(whole, [0.3])
     assert [(r.label, r.point) for r in board.rows] == [
@@ -185,6 +186,8 @@ def test_mixed_machines_and_notes_are_stated(tmp_path: Path) -> None:
     ]
     text = "\n".join(notes(only(built(tmp_path, *records))))
     assert "Training precision differs between the runs: bf16, fp32." in text and "hold-out seen" in text
+    alike = built(tmp_path / "b", make_record(machine=machine(precision="bf16")))
+    assert "Training precision: bf16." in notes(only(alike))
 
 
 @pytest.mark.parametrize(

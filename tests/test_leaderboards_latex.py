@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import pytest
 from records import make_record, make_trial, save, save_plan
 
 import leaderboards
+from bench.record import write_json
 from leaderboards.boards import Board, boards
 from leaderboards.escape import escape_latex
-from leaderboards.latex import ROWS, bibtex, latex, latex_compact
+from leaderboards.latex import _broken, bibtex, latex, latex_compact
 from leaderboards.results import read
 
 HOSTILE = 'a_b & 50 % of {x} $y^2$ #1 ~ \\input{/etc/passwd} «東» "q" `t\' --z'
@@ -45,17 +45,35 @@ def test_best_and_second_best_are_marked(tmp_path: Path) -> None:
 
 
 def test_a_long_board_takes_several_floats_with_the_notes_under_the_last(tmp_path: Path) -> None:
-    text = latex_compact(board(tmp_path, *(f"m{i}" for i in range(ROWS + 1))))
+    text = latex_compact(board(tmp_path, *(f"m{i}" for i in range(60))))
     assert text.count(r"\begin{table}") == 2 and "(1 of 2)." in text and "(2 of 2)." in text
     assert text.count("Protocol version") == 1 and text.index("Protocol version") > text.index("(2 of 2)")
+
+
+def test_notes_that_would_run_off_the_page_have_a_float_of_their_own(tmp_path: Path) -> None:
+    text = latex_compact(board(tmp_path, *(f"m{i}" for i in range(48))))
+    assert text.count(r"\begin{table}") == 2 and text.count(r"\begin{tabular*}") == 1
+    assert text.index("Protocol version") > text.index(": notes.}") > text.index(r"\end{tabular*}")
+
+
+def test_a_long_label_breaks_between_words_and_after_an_equals_sign(tmp_path: Path) -> None:
+    params = [{"prune_fraction": 0.002, "ticks": n} for n in (10, 20)]
+    save(tmp_path, *(make_record(make_trial("gate_decorator", params=p | {"tick": p["ticks"]})) for p in params))
+    text = latex_compact(boards(read(tmp_path))[0])
+    assert r"gate\_decorator \\ (tick=10, \\ ticks=10)" in text
+    assert _broken("gate_decorator (prune_fraction=0.002, ticks=10)", 17) == [
+        "gate_decorator", "(prune_fraction=", "0.002, ticks=10)",
+    ]  # fmt: skip
+    assert _broken("x" * 20, 17) == ["x" * 17, "xxx"]
 
 
 def test_bibtex_has_the_entries_of_the_methods_shown_once(tmp_path: Path) -> None:
     paper = {"title": "T", "year": 2017, "url": "", "bibtex": "@article{x,\n  title = {T}\n}"}
     methods: dict[str, Any] = {"a": {"paper": paper}, "b": {"paper": paper}, "c": {"paper": None}}
     methods["absent"] = {"paper": {**paper, "bibtex": "@article{y}"}}
-    shown = replace(board(tmp_path, "a", "b", "c"), methods=methods)
-    assert bibtex([shown]) == "@article{x,\n  title = {T}\n}\n"
+    save(tmp_path, *(make_record(make_trial(name)) for name in "abc"))
+    write_json(tmp_path / "methods.json", methods)
+    assert bibtex(boards(read(tmp_path))) == "@article{x,\n  title = {T}\n}\n"
 
 
 def compiled(folder: Path, preamble: str, *names: str) -> str:
@@ -89,7 +107,8 @@ def test_tables_compile_and_fit(tmp_path: Path, preamble: str) -> None:
     save(tmp_path, *(make_record(trial, 90 + trial.seed, best_top1=95.0) for trial in trials[:-1]))
     save_plan(tmp_path, *trials, make_trial("not_yet"))
     leaderboards.report(tmp_path, tmp_path / "report")
-    assert "Overfull" not in compiled(tmp_path, preamble, "table", "table-compact")
+    said = compiled(tmp_path, preamble, "table", "table-compact")
+    assert "Overfull" not in said and "too large" not in said
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
@@ -97,6 +116,17 @@ def test_the_compact_table_fits_a_column_of_two(tmp_path: Path) -> None:
     save(tmp_path, *(make_record(make_trial(name, s), 90 + s) for name in (HOSTILE, "dcff", "l1") for s in range(3)))
     leaderboards.report(tmp_path, tmp_path / "report")
     assert "Overfull" not in compiled(tmp_path, r"\documentclass[twocolumn]{article}", "table-compact")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("preamble", [r"\documentclass{article}", r"\documentclass[twocolumn]{article}"])
+def test_no_float_is_larger_than_a_page(tmp_path: Path, preamble: str) -> None:
+    names = ["prune_fraction", "sparsity", "tick_epochs", "ticks", "ticks_per_tock", "tock_epochs"]
+    sweep = [{name: n / 1000 + i for i, name in enumerate(names)} for n in range(1, 9)]
+    save(tmp_path, *(make_record(make_trial("gate_decorator", params=params)) for params in sweep))
+    save(tmp_path, *(make_record(make_trial(f"m{i}", keep=0.1 * (1 + i % 7))) for i in range(45)))
+    leaderboards.report(tmp_path, tmp_path / "report")
+    assert "too large" not in compiled(tmp_path, preamble, "table", "table-compact")
 
 
 def test_headings_break_between_words_and_rows_carry_their_keys(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from records import make_record, make_trial, save
 
-from bench.record import Record
+from bench.record import Record, Spent
 from bench.spec import DenseSpec, Recipe, WeightsSpec
 from leaderboards.boards import boards
 from leaderboards.columns import columns
@@ -57,3 +57,22 @@ def test_only_what_stands_in_a_table_is_explained(tmp_path: Path) -> None:
 
 def test_with_three_seeds_nothing_is_said_of_too_few(tmp_path: Path) -> None:
     assert "seeds yet" not in text(tmp_path, *(make_record(make_trial(seed=seed)) for seed in range(3)))
+
+
+def test_points_with_too_few_seeds_are_named(tmp_path: Path) -> None:
+    records = [make_record(make_trial(seed=seed)) for seed in range(3)]
+    said = text(tmp_path, *records, make_record(make_trial(keep=0.7), macs=28_000_000))
+    assert "At 70 % no row has 3 seeds yet: which of two rows" in said
+
+
+def test_headers_that_cannot_speak_for_themselves_are_explained(tmp_path: Path) -> None:
+    said = text(tmp_path, make_record(cut_top1=50.0))
+    for start in ("fvcore total: ", "Starts from: ", "Training: MACs of all", "After the cut: "):
+        assert f"\n{start}" in said
+    assert "After the cut" not in text(tmp_path / "b", make_record())
+
+
+def test_what_given_weights_cost_is_not_called_nothing(tmp_path: Path) -> None:
+    dense = DenseSpec(weights=WeightsSpec(file="a.pt", sha256="ab" * 32))
+    (board,) = boards(read(save(tmp_path, make_record(make_trial("dense", dense=dense), spent=Spent()))))
+    assert {c.name: c.cell(board.rows[0]) for c in columns("long", board.rows)}["training_macs"] == "?"

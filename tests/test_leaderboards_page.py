@@ -90,7 +90,10 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
     assert column("top1")[0].startswith("90.10") and column("top1")[-1] == "failed"
     assert "MACs kept (%)" in board.locator(".plot svg").text_content()
     board.locator(".against select").select_option("latency at batch 64")
-    assert f"Latency of a batch of 64 (ms), on {HOSTILE}" in board.locator(".plot svg").text_content()
+    assert (
+        f"Latency of a batch of 64 (% of the dense network's), on {HOSTILE}"
+        in board.locator(".plot svg").text_content()
+    )
     paper = page.locator("#cifar10-cifar-resnet20-paper-track")
     assert paper.locator(".against").count() == 0
     ticks = paper.locator(".plot [aria-label='y-axis tick label'] text").all_text_contents()
@@ -117,4 +120,15 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
         link.click()
     assert page.url.endswith("record.json")
     assert trouble == []
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_long_names_leave_room_for_the_figures(browser: Any, tmp_path: Path, width: int) -> None:
+    save(tmp_path, make_record(make_trial("x" * 300)), make_record(make_trial("a name of many words " * 12)))
+    leaderboards.report(tmp_path, tmp_path / "report")
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((tmp_path / "report" / "index.html").as_uri())
+    page.locator(".tabulator-col[tabulator-field=top1]").click(timeout=5000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()

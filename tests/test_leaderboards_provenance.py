@@ -35,5 +35,6 @@ def test_unknown_and_ambiguous_keys_are_refused(tmp_path: Path) -> None:
     save(tmp_path, make_record(), make_record(make_trial(seed=1)))
     with pytest.raises(UserError, match="no record"):
         leaderboards.show(tmp_path, "zz")
-    with pytest.raises(UserError, match="2 records"):
+    save_failure(tmp_path, make_trial(seed=2), "late")
+    with pytest.raises(UserError, match="3 trials"):
         leaderboards.show(tmp_path, "")

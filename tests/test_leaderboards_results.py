@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from records import make_record, make_trial, save, save_failure, save_plan
+from records import machine, make_record, make_trial, save, save_failure, save_plan
 
 import leaderboards
 from bench.record import RecordError, write_json
@@ -29,6 +29,36 @@ def test_the_same_record_twice_counts_once(tmp_path: Path) -> None:
     record = make_record()
     results = read([save(tmp_path / "a", record), save(tmp_path / "b", record)])
     assert len(results.records) == 1 and results.problems == []
+
+
+def test_two_suites_that_ran_one_trial_and_came_to_the_same_give_one_record(tmp_path: Path) -> None:
+    first = make_record(suite="a", finished="2026-01-01T00:02:00Z")
+    later = first.model_copy(update={"suite": "b", "finished": "2026-01-02T00:00:00Z", "machine": machine(cpu="Other")})
+    folders = [save(tmp_path / "b", later), save(tmp_path / "a", first)]
+    for order in (folders, folders[::-1]):
+        results = read(order)
+        assert results.problems == [] and [entry.record.suite for entry in results.records] == ["a"]
+
+
+def test_what_a_run_says_of_its_methods_is_said_of_its_own_records(tmp_path: Path) -> None:
+    told = {"l1": {"start": "pretrained", "defaults": {"scope": "layer"}}}
+    save(tmp_path / "a", make_record())
+    write_json(tmp_path / "a" / "methods.json", told)
+    save(tmp_path / "b", make_record(make_trial("taylor")))
+    write_json(tmp_path / "b" / "methods.json", {"taylor": {}, "l1": {"defaults": {}, "paper": {"bibtex": "@misc{x}"}}})
+    abouts = {entry.record.trial.method.name: entry.about for entry in read([tmp_path / "a", tmp_path / "b"]).records}
+    assert abouts == {"l1": told["l1"], "taylor": {}}
+
+
+def test_a_planned_trial_whose_record_is_damaged_is_not_called_missing(tmp_path: Path) -> None:
+    trials = [make_trial(seed=seed) for seed in range(3)]
+    save_plan(save(tmp_path, *map(make_record, trials[:2])), *trials)
+    (tmp_path / "trials" / trials[1].key / "record.json").write_text("{")
+    results = read(tmp_path)
+    states = {u.trial.seed: (u.state, u.reason) for u in results.unfinished}
+    assert states == {1: ("refused", "its record cannot be used"), 2: ("missing", "not run yet")}
+    table = leaderboards.text(results)
+    assert "1 of 3 (1 refused)" in table and "Refused (its record cannot be used): l1 at 50 % (seed 1)." in table
 
 
 def test_two_records_with_one_key_are_both_refused(tmp_path: Path) -> None:

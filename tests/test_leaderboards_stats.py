@@ -48,6 +48,13 @@ def test_a_constant_lead_is_significant() -> None:
     assert ranks([seeds(91, 92, 93), seeds(90, 91, 92)]) == [1, 2]
 
 
+def test_a_constant_lead_of_one_image_is_not() -> None:
+    # Rounding alone spreads differences by step / sqrt(6), 0.0041 of 10,000 images: t = 0.01 / 0.0024 = 4.2, p = 0.051.
+    ahead, behind = seeds(91.01, 92.01, 93.01), seeds(91, 92, 93)
+    assert ranks([ahead, behind], step=0.01) == [1, 1]
+    assert ranks([seeds(91.1, 92.1, 93.1), behind], step=0.01) == [1, 2]
+
+
 def test_pairing_by_seed_decides() -> None:
     # Differences 1.0, 1.1, 0.9: mean 1, std 0.1, t = 17.3, p = 0.0033; unpaired, the seeds' spread would hide it.
     assert ranks([seeds(91, 95, 99), seeds(90, 93.9, 98.1)]) == [1, 2]

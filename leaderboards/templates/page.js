@@ -52,7 +52,7 @@ function abscissas(board) {
     { name: "MACs", label: byShare ? "MACs kept (%)" : "MACs (millions)", of: (row) => byShare ? row.kept : row.macs },
     ...batches.map((batch) => ({
       name: `latency at batch ${batch}`,
-      label: `${batch === "1" ? "Latency" : `Latency of a batch of ${batch}`} (ms), on ${board.machine}`,
+      label: `${batch === "1" ? "Latency" : `Latency of a batch of ${batch}`} (% of the dense network's), on ${board.machine}`,
       of: (row) => row.speeds[batch]?.[0] ?? null,
       std: (row) => row.speeds[batch]?.[1] ?? 0,
     })),
@@ -96,7 +96,7 @@ function plotAgainst(abscissa, board, hidden, width) {
       Plot.text(below, { x: "x", y: "y", text: (d) => `${d.below.toFixed(2)} ↓`, fill: "label", dx: 10, textAnchor: "start" }),
       Plot.dot(points, { x: "x", y: "y", fill: "label", symbol: "label", r: 4.5, tip: true,
         channels: { method: "label", "top-1": (d) => d.cells[board.columns.findIndex((c) => c.name === "top1")], point: "point" },
-        title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs${abscissa.std ? `\n${d.x.toFixed(2)} ms` : ""}` }),
+        title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs${abscissa.std ? `\n${d.x.toFixed(1)} % of the dense network's time` : ""}` }),
     ],
   });
 }
@@ -126,7 +126,7 @@ function makeTable(board, section) {
     columnDefaults: { resizable: false },
     columns: board.columns.map((column, i) => ({
       title: narrow && column.name === "keep" ? "Kept" : column.header, field: column.name, visible: column.usual, frozen: i === 0,
-      ...(narrow && i === 0 ? { width: 118, variableHeight: true, cssClass: "wraps" } : {}),
+      ...(i === 0 ? { [narrow ? "width" : "maxWidth"]: narrow ? 118 : 300, variableHeight: true, cssClass: "wraps" } : {}),
       hozAlign: column.numeric ? "right" : "left", headerHozAlign: column.numeric ? "right" : "left",
       mutator: (value, data) => data.row.values[i],
       sorter: (a, b, rowA, rowB, col, direction) => compare(a, b, direction),
