@@ -59,6 +59,8 @@ def notes(
     lines = ["Smoke run: it shows that everything works, not what a method is worth."] if board.smoke else []
     lines += incomplete(board)
     lines.append(f"Dense network: {_dense_source(trial)}")
+    if trial.dense and records and not any(row.is_dense for row in board.rows):
+        lines.append("The dense network's own record is not here: what the others say of it stands unproved.")
     lines += _recipes(board)
     lines += settings(board)
     sizes = " or ".join(f"{n:,}" for n in sorted({record.result.test_images for record in records}))

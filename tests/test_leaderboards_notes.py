@@ -76,3 +76,9 @@ def test_what_given_weights_cost_is_not_called_nothing(tmp_path: Path) -> None:
     dense = DenseSpec(weights=WeightsSpec(file="a.pt", sha256="ab" * 32))
     (board,) = boards(read(save(tmp_path, make_record(make_trial("dense", dense=dense), spent=Spent()))))
     assert {c.name: c.cell(board.rows[0]) for c in columns("long", board.rows)}["training_macs"] == "?"
+
+
+def test_a_dense_network_without_its_record_is_told(tmp_path: Path) -> None:
+    record = make_record()
+    assert "own record is not here" in text(tmp_path / "a", record)
+    assert "own record is not here" not in text(tmp_path / "b", record, make_record(make_trial("dense")))
