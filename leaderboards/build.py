@@ -53,6 +53,8 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
             check_publishable(entry.record)
         except RecordError as error:
             differences.append(f"{entry.path}: {error}")
+        if entry.record.machine.commit.endswith("+"):
+            differences.append(f"{entry.path} was made with changes not committed: run it from a clean checkout")
         network = beside(entry.path, "model.safetensors")
         if network.is_file() and network.stat().st_size > MAX_NETWORK:
             differences.append(f"{network} is larger than {MAX_NETWORK // 10**6} MB: leave it out")

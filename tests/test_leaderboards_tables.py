@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from records import make_record, make_trial, save, save_failure, save_plan
+from records import machine, make_record, make_trial, save, save_failure, save_plan
 
 import leaderboards
 from leaderboards.boards import boards
@@ -53,6 +53,11 @@ def test_check_names_what_differs(tmp_path: Path) -> None:
 def test_check_refuses_smoke_records(tmp_path: Path) -> None:
     report(save(tmp_path, make_record(make_trial(smoke=True))))
     assert "smoke" in leaderboards.check(tmp_path, tmp_path / "report")[0]
+
+
+def test_check_refuses_records_of_an_unclean_checkout(tmp_path: Path) -> None:
+    report(save(tmp_path, make_record(machine=machine(commit="abc+"))))
+    assert "changes not committed" in leaderboards.check(tmp_path, tmp_path / "report")[0]
 
 
 def test_smoke_runs_say_so_everywhere(tmp_path: Path) -> None:
