@@ -164,7 +164,7 @@ def _accuracy(record: Record, network: Path, root: str | None) -> Iterator[Check
     spent = sum(3.0 * row.macs * row.epochs * images for row in record.history)
     text = f"{record.spent.macs:.4g} MACs of training"
     yield _check(abs(spent - record.spent.macs) <= 1e-6 * spent, text, f"history and data give {spent:.4g}")
-    torch.set_flush_denormal(True)
+    machine.prepare()
     model = load_compact(network).to(device).to(memory_format=torch.channels_last)
     top1, top5, tested, present_top1 = loop.accuracy(
         model, loaded.test(loop.evaluation_batch(loaded.image_size)), getattr(loaded, "present", None)
