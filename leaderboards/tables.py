@@ -24,12 +24,14 @@ def terminal(board: Board, width: int | None = None) -> str:
     Where the table is wider than `width` characters, the columns of the compact form stay.
     """
     form: Form = "usual"
-    if width is not None and max(map(len, _aligned(board, form))) > width:
+    lines = _aligned(board, form)
+    if width is not None and max(map(len, lines)) > width:
         form = "compact"
+        lines = _aligned(board, form)
     below = [plain(note) for note in notes(board, "with **", "with *", columns(form, board.rows))]
     if width is not None:
         below = [line for note in below for line in textwrap.wrap(note, width, subsequent_indent="  ")]
-    return "\n".join([plain(title(board)), "", *_aligned(board, form), "", *below, ""])
+    return "\n".join([plain(title(board)), "", *lines, "", *below, ""])
 
 
 def _aligned(board: Board, form: Form) -> list[str]:
@@ -122,6 +124,7 @@ def _flat_row(board: Board, row: Row) -> dict[str, object]:
         "mark": row.mark,
         "n": row.n,
         "failed": row.failed,
+        "refused": row.refused,
         "missing": row.missing,
         "off_target": row.off_target,
     }

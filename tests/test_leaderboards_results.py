@@ -58,6 +58,8 @@ def test_a_planned_trial_whose_record_is_damaged_is_not_called_missing(tmp_path:
     states = {u.trial.seed: (u.state, u.reason) for u in results.unfinished}
     assert states == {1: ("refused", "its record cannot be used"), 2: ("missing", "not run yet")}
     table = leaderboards.text(results)
+    (row,) = leaderboards.rows(results)
+    assert (row["failed"], row["refused"], row["missing"]) == (0, 1, 1)
     assert "1 of 3 (1 refused)" in table and "Refused (its record cannot be used): l1 at 50 % (seed 1)." in table
 
 
