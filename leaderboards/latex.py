@@ -81,11 +81,13 @@ def _table(board: Board, chosen: Sequence[Column], environment: str, caption: st
         points = len({row.point for row in rows})
         return head + 16 * points + 8.7 * sum(len(_broken(row.label, LABEL)) for row in rows)
 
+    def notes_height(some: Sequence[str]) -> float:
+        return 8.1 * math.ceil(1.05 * sum(len(sentence) + 1 for sentence in some) / per_line)
+
     # What has not run is seen once, not again in every further table.
     floats = list(_floats([row for row in board.rows if below or row.entries], height))
     sentences = [_sentence(note) for note in below]
-    notes_height = 8.1 * math.ceil(1.05 * sum(len(sentence) + 1 for sentence in sentences) / per_line)
-    together = height(floats[-1]) + notes_height <= ROOM
+    together = height(floats[-1]) + notes_height(sentences) <= ROOM
     made = []
     for i, rows in enumerate(floats):
         counted = f"{caption} ({i + 1} of {len(floats)})" if len(floats) > 1 else caption
@@ -101,7 +103,7 @@ def _table(board: Board, chosen: Sequence[Column], environment: str, caption: st
         foot = sentences if together and i == len(floats) - 1 else []
         made += _float(environment, counted, [*tabular, *_foot(foot)])
     if not together:
-        apart = _filled(sentences, lambda some: 40 + 8.1 * 1.05 * sum(len(s) + 1 for s in some) / per_line)
+        apart = _filled(sentences, lambda some: 40 + notes_height(some))
         made += [line for some in apart for line in _float(environment, f"{caption}: notes", _foot(some))]
     return "\n".join(made)
 
