@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -22,7 +21,7 @@ from bench.method import Budget, Cost, Group, Keep, MethodError
 from bench.record import Epoch
 from bench.scores import Shared
 from bench.spec import Recipe
-from bench.training import checkpoint, loop
+from bench.training import checkpoint, loop, seeds
 from bench.training.heartbeat import Heartbeat
 from bench.training.meter import Meter
 from bench.training.ranks import ALONE, Ranks
@@ -171,7 +170,7 @@ class Session:
             changed = {k: v for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
             self.journal.finish(event, changed, rows)
         model.zero_grad(set_to_none=True)
-        self._seed("after", self._phase)
+        seeds.begin(self.seed, "after", self._phase)
 
     def batches(self, n: int, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         size = batch_size or self.recipe.batch_size
@@ -195,7 +194,7 @@ class Session:
         self.ranks.same(model)
 
     def generator(self, purpose: str) -> torch.Generator:
-        return torch.Generator().manual_seed(_mix(self.seed, purpose))
+        return torch.Generator().manual_seed(seeds.mix(self.seed, purpose))
 
     def test(self, model: nn.Module) -> loop.Accuracy:
         """Accuracy on the test set. Not part of `Run`: a method never sees it."""
@@ -248,12 +247,12 @@ class Session:
         total = math.ceil(steps / per_epoch)
         heartbeat = Heartbeat(self._folder, self.budget.epochs, self._epoch_images)
         for epoch in range(first, total):
-            generator = self._seed("train", self._phase, epoch)
+            generator = seeds.begin(self.seed, "train", self._phase, epoch)
             if each_epoch is not None:
                 each_epoch(epoch, model)
             self.ranks.same(model)
             if not self.ranks.first:  # dropout and the like: no two draw the same
-                torch.manual_seed(_mix(self.seed, "rank", self.ranks.rank, self._phase, epoch))
+                torch.manual_seed(seeds.mix(self.seed, "rank", self.ranks.rank, self._phase, epoch))
             model.train()
             done, share = epoch * per_epoch, min(per_epoch, steps - epoch * per_epoch) / per_epoch
             result = loop.train_epoch(
@@ -290,12 +289,3 @@ class Session:
             if epoch + 1 < total:
                 self.journal.checkpoint(event, epoch + 1, checkpoint.state(model, optimiser), rows)
         return rows
-
-    def _seed(self, *purpose: Any) -> torch.Generator:
-        """Seed everything from the trial's seed and the place in its course, so that no generator need be saved."""
-        torch.manual_seed(_mix(self.seed, *purpose))
-        return torch.Generator().manual_seed(_mix(self.seed, "data", *purpose))
-
-
-def _mix(*parts: Any) -> int:
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:6], "big")

@@ -22,6 +22,7 @@ from bench.record import (
     Failure,
     RecordError,
     failure_files,
+    first_fault,
     read_failures,
     read_record,
     write_failure,
@@ -197,7 +198,7 @@ def _failure(path: Path, key: str, folder: Path, suite: str | None) -> tuple[Tri
     try:
         failure = Failure.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise _RefusedError(f"it is not the record of a failure: {error.errors()[0]['msg']}") from error
+        raise _RefusedError(f"it is not the record of a failure: {first_fault(error)}") from error
     if not failure.key == failure.trial.key == key:
         raise _RefusedError(f"it was altered: its key is {failure.key}, its trial's is {failure.trial.key}")
     if failure in read_failures(folder):
