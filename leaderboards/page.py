@@ -27,6 +27,11 @@ from leaderboards.row import Row
 from leaderboards.styles import Style, styles
 from leaderboards.tables import relative
 
+SCRIPTS = (
+    *("vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js"),
+    *("pareto.js", "table.js", "detail.js", "page.js"),  # the last one draws, with what is in the others
+)
+
 POINTS = 100
 """Points of a training curve on the page; longer ones are thinned."""
 
@@ -37,12 +42,11 @@ def page(boards: list[Board], out: Path) -> dict[str, str]:
     environment.trim_blocks = environment.lstrip_blocks = True
     style, names = styles(boards), board_names(boards)
     # Not through the template engine, which would read the braces of a minified script as its own.
-    scripts = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js", "page.js")
     index = environment.get_template("page.html").render(
         names=[(name, plain(title(board))) for name, board in zip(names, boards, strict=True)],
         data=Markup(_script([_board(board, style, name) for board, name in zip(boards, names, strict=True)])),
         style=Markup(_asset("vendor/tabulator_simple.min.css") + _asset("page.css")),
-        scripts=[Markup(_asset(name)) for name in scripts],
+        scripts=[Markup(_asset(name)) for name in SCRIPTS],
     )
     details = {f"data/{name}.js": _details(board, name, out) for name, board in zip(names, boards, strict=True)}
     return {"index.html": index, **details}
