@@ -42,6 +42,7 @@ def rows(what: str) -> list[dict[str, Any]]:
             "dataset": _name(values["dataset"]),
             "backbone": _name(values["backbone"]),
             "track": values.get("track", "matched"),
+            "needs": ", ".join(_paths(values)),
         }
         for name, values in found.items()
     ]
@@ -113,3 +114,11 @@ def profile_table(counted: Mapping[str, Any]) -> str:
 def _name(value: Any) -> str:
     values = value if isinstance(value, list) else [value]
     return ", ".join(str(item["name"] if isinstance(item, dict) else item) for item in values)
+
+
+def _paths(values: Mapping[str, Any]) -> list[str]:
+    """The files and folders of one's own that a suite names: images, and the weights of its dense network."""
+    dense = values.get("dense")
+    weights = dense.get("weights") if isinstance(dense, dict) else None
+    places = [values["dataset"], {"root": weights.get("file") if isinstance(weights, dict) else weights}]
+    return [place["root"] for place in places if isinstance(place, dict) and place.get("root")]

@@ -127,6 +127,15 @@ def test_everything_can_be_listed(what, capsys):
     )
 
 
+def test_suites_say_which_files_of_your_own_they_need(capsys):
+    assert cli.main(["list", "suites", "--json"]) == 0
+    needs = {row["name"]: row["needs"] for row in json.loads(capsys.readouterr().out)}
+    assert needs["quickstart"] == needs["gate_decorator_cifar_vgg16"] == ""  # data sets that `fetch` brings
+    assert needs["dcff_imagenet_mobilenetv2"] == "~/imagenet"
+    weights = "$PRUNEBENCH_WEIGHTS/imagenet_resnet50_v1.safetensors"
+    assert needs["imagenet10_resnet50"] == f"$PRUNEBENCH_IMAGES/imagenet10, {weights}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
