@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.record import RecordError, beside
 from leaderboards.boards import Board, Boards, boards
 from leaderboards.latex import HEAD, bibtex, latex, latex_compact
+from leaderboards.notes import board_names
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
 from leaderboards.tables import csv_table, flat_rows, markdown, terminal
 
@@ -80,11 +81,12 @@ def render(source: Folders | Results | Boards, out: Path) -> dict[str, str]:
 def _render(found: list[Board], out: Path) -> dict[str, str]:
     from leaderboards.page import page  # jinja2 is not needed by the table in the terminal
 
+    named = list(zip(found, board_names(found), strict=True))
     return {
         "table.md": "\n".join(markdown(board, out=out) for board in found),
         "table-compact.md": "\n".join(markdown(board, "compact") for board in found),
-        "table.tex": HEAD + "\n".join(latex(board) for board in found),
-        "table-compact.tex": HEAD + "\n".join(latex_compact(board) for board in found),
+        "table.tex": HEAD + "\n".join(latex(board, name) for board, name in named),
+        "table-compact.tex": HEAD + "\n".join(latex_compact(board, name) for board, name in named),
         "methods.bib": bibtex(found),
         "table.csv": csv_table(found),
         **page(found, out),

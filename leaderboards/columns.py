@@ -108,10 +108,8 @@ def _speedup(speed: Speed | None) -> str:
     return f"{spread(speed.speedup)}×{'‡' if speed.loaded else ''}" if speed and speed.speedup else ""
 
 
-def _milliseconds(speed: Speed | None) -> str:
-    if speed is None:
-        return ""
-    return spread(speed.ms, 2 if speed.ms.mean >= 1 else 3) + ("‡" if speed.loaded else "")
+def _rank(row: Row) -> str:
+    return "–".join(map(str, dict.fromkeys(row.rank))) if row.rank else ""
 
 
 def _start(row: Row) -> str:
@@ -143,7 +141,7 @@ def _mean(name: str) -> Callable[[Row], float | None]:
 
 METHOD = Column("method", "Method", lambda r: r.label, lambda r: r.label, numeric=False)
 TOP1 = Column("top1", "Top-1 (%)", _top1, _mean("top1"))
-RANK = Column("rank", "Rank", lambda r: str(r.rank or ""), lambda r: r.rank)
+RANK = Column("rank", "Rank", _rank, lambda r: r.rank.best if r.rank else None)
 LONG = [
     METHOD,
     Column("keep", "MACs kept", lambda r: r.point, lambda r: r.kept),
@@ -190,18 +188,6 @@ LONG = [
         "fvcore total (M)",
         lambda r: number(r.fvcore_total.mean / 1e6) if r.fvcore_total else "",
         _mean("fvcore_total"),
-    ),
-    Column(
-        "latency",
-        "Latency (ms)",
-        lambda r: _milliseconds(r.single),
-        lambda r: r.single.ms.mean if r.single else None,
-    ),
-    Column(
-        "batch_latency",
-        "Latency of a batch (ms)",
-        lambda r: _milliseconds(r.batched),
-        lambda r: r.batched.ms.mean if r.batched else None,
     ),
     Column("training_macs", "Training (TMACs)", _training, _mean("training_macs")),
     Column(

@@ -24,6 +24,7 @@ _LATEX = {
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "†": r"$^\dagger$",
     "‡": r"$^\ddagger$", "Δ": r"$\Delta$", "α": r"$\alpha$", "`": r"\textasciigrave{}", "→": r"$\to$", "≥": r"$\ge$",
+    "–": r"\textendash{}",
     "[": "{[}", "*": "{*}",  # after a line break in a table, these two would belong to the break
 }  # fmt: skip
 _TRANSLATION = str.maketrans(_LATEX)

@@ -6,14 +6,14 @@ The only matplotlib import.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import UserError
 from leaderboards.boards import Board, Boards, boards
-from leaderboards.notes import title
-from leaderboards.page import board_names
+from leaderboards.notes import board_names, title
 from leaderboards.results import Folders, Results
 from leaderboards.row import Row
 from leaderboards.stats import Stat
@@ -105,10 +105,17 @@ def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dic
         if row.is_dense and row.top1:
             axes.axhline(row.top1.mean, color="black", linestyle="--", linewidth=0.9, label=_text(row.label))
     axes.set(xlabel=_text(axis), ylabel="Top-1 (%)")
-    low, high = axes.get_ylim()
-    pad = max(0.0, 1 - (high - low)) / 2  # two rows a hair apart must not fill the figure
-    axes.set_ylim(low - pad if floor is None else floor - 0.04 * (high - floor), high + pad)
+    low, high = _widened(axes.get_ylim(), 1)
+    axes.set_ylim(low if floor is None else floor - 0.04 * (high - floor), high)
+    axes.set_xlim(_widened(axes.get_xlim(), 0.1 * max(x.mean for _, x in points)))
     return _finish(figure, axes, title(board))
+
+
+def _widened(limits: tuple[float, float], least: float) -> tuple[float, float]:
+    """Two rows a hair apart must not fill the figure."""
+    low, high = limits
+    pad = max(0.0, least - (high - low)) / 2
+    return low - pad, high + pad
 
 
 def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -150,7 +157,7 @@ def _canvas() -> tuple[Figure, Axes]:
 
 
 def _finish(figure: Figure, axes: Axes, heading: str) -> Figure:
-    axes.set_title(_text(heading), fontsize=9)
+    figure.suptitle(textwrap.fill(_text(heading), 80), fontsize=9)  # over the legend too, or it would be cut off
     axes.grid(linewidth=0.4, alpha=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -34,17 +34,17 @@ PARTS = {
     "": ("method", "top1", "top5", "seeds", "change", "rank"),
     "cost": ("method", "macs", "params", "starts_from", "epochs", "epochs_in_all"),
     "further measurements": ("method", "fvcore_total", "training_macs", "training_macs_in_all", "cut_top1"),
-    "measured speed": ("method", "speedup", "latency", "batch_speedup", "batch_latency"),
+    "measured speed": ("method", "speedup", "batch_speedup"),
     "against what is printed": (
         "method", "top1", "best_top1", "printed", "less_printed", "best_less_printed",
     ),
 }  # fmt: skip
 
 
-def latex(board: Board) -> str:
+def latex(board: Board, name: str = "board") -> str:
     """Tables as wide as the text of an article, or of both columns: results, cost and what else was measured.
 
-    Operating points are headings, here and in the compact form.
+    Operating points are headings, here and in the compact form. `name`: of the board, for `\\ref{tab:NAME}`.
     """
     shown = {column.name: column for column in columns("long", board.rows)}
     tables = []
@@ -53,14 +53,14 @@ def latex(board: Board) -> str:
         own = {column.name for column in chosen} - {"method", "top1"}
         if own or not part:
             caption = f"{title(board)}: {part}" if part else title(board)
-            tables.append(_table(board, chosen, "table*", caption, [] if part else notes(board)))
+            tables.append(_table(board, chosen, "table*", caption, [] if part else notes(board), _label(name, part)))
     return "\n".join(tables)
 
 
-def latex_compact(board: Board) -> str:
+def latex_compact(board: Board, name: str = "board") -> str:
     """One table that fits a column of a two-column paper."""
     chosen = columns("brief", board.rows)
-    return _table(board, chosen, "table", title(board), notes(board, columns=chosen))
+    return _table(board, chosen, "table", title(board), notes(board, columns=chosen), _label(name, "compact"))
 
 
 def bibtex(boards: Iterable[Board]) -> str:
@@ -71,7 +71,7 @@ def bibtex(boards: Iterable[Board]) -> str:
     return "".join(f"{entry}\n\n" for entry in dict.fromkeys(entries)).rstrip("\n") + "\n" if entries else ""
 
 
-def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, below: list[str]) -> str:
+def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, below: list[str], label: str) -> str:
     wide = environment == "table*"
     header = [_words(column.header, 10 if wide else 6) for column in chosen]
     per_line, in_caption = CHARACTERS[environment]
@@ -101,23 +101,28 @@ def _table(board: Board, chosen: Sequence[Column], environment: str, caption: st
             r"\end{tabular*}",
         ]
         foot = sentences if together and i == len(floats) - 1 else []
-        made += _float(environment, counted, [*tabular, *_foot(foot)])
+        made += _float(environment, counted, [*tabular, *_foot(foot)], f"{label}-{i + 1}" if i else label)
     if not together:
         apart = _filled(sentences, lambda some: 40 + notes_height(some))
         made += [line for some in apart for line in _float(environment, f"{caption}: notes", _foot(some))]
     return "\n".join(made)
 
 
-def _float(environment: str, caption: str, content: Sequence[str]) -> list[str]:
+def _float(environment: str, caption: str, content: Sequence[str], label: str | None = None) -> list[str]:
     return [
         rf"\begin{{{environment}}}",
         rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{2.5 if environment == 'table*' else 1}pt}}",
         r"\renewcommand{\arraystretch}{1.08}",
         rf"\caption{{{escape_latex(_sentence(caption))}}}",
+        *([rf"\label{{{label}}}"] if label else []),
         *content,
         rf"\end{{{environment}}}",
         "",
     ]
+
+
+def _label(name: str, part: str) -> str:
+    return "-".join(["tab:" + name, *part.split()])
 
 
 def _foot(sentences: Sequence[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
@@ -43,6 +44,16 @@ def title(board: Board) -> str:
     return f"SMOKE RUN: {text}" if board.smoke else text
 
 
+def board_names(boards: Sequence[Board]) -> list[str]:
+    """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
+    names: list[str] = []
+    for board in boards:
+        stem = re.sub(r"[^a-z0-9]+", "-", title(board).lower()).strip("-")[:60]
+        number = 1 + sum(re.fullmatch(rf"{re.escape(stem)}(-[0-9]+)?", name) is not None for name in names)
+        names.append(stem if number == 1 else f"{stem}-{number}")
+    return names
+
+
 def notes(
     board: Board, best: str = "in bold", second: str = "underlined", columns: Iterable[Column] | None = None
 ) -> list[str]:
@@ -80,18 +91,20 @@ def notes(
             "One dense checkpoint for all seeds: ± is the noise of fine-tuning that one checkpoint, for methods that "
             "start from it, and says nothing of others; what it cost to train is not known."
         )
-    lines.append(
-        "Rank: 1 + the number of rows that are significantly better at the same MACs kept (two-sided paired t-test "
-        f"by seed, Holm's correction over all pairs at that point, α = {ALPHA}); none under {MIN_SEEDS} seeds. "
-        "So rank 1 says that no row is shown to be better, which few seeds or a wide spread can bring about too. "
-        f"Best top-1 of each point {best}, second best {second}."
-    )
+    if has("rank") and any(row.rank for row in board.rows):
+        lines.append(
+            "Rank: the places that a row may hold among those with the same MACs kept: 1 + the number of rows that are "
+            "significantly better, to the number of rows less those that are significantly worse (two-sided paired "
+            f"t-test by seed, Holm's correction over all pairs at that point, α = {ALPHA}); none under {MIN_SEEDS} "
+            "seeds. A wide range says that the seeds are too few or spread too widely to tell."
+        )
+    lines.append(f"Best top-1 of each point {best}, second best {second}, whether or not it can be told apart.")
     lines.append(
         "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)"
         f"{'; changes in % are against the dense network' if trial.dense else ''}."
     )
     lines += [text for column, text in EXPLAINED.items() if has(column) and any(map(SHOWN[column].cell, board.rows))]
-    lines += _speed(board, has("latency") or has("batch_latency")) if has("speedup") or has("batch_speedup") else []
+    lines += _speed(board) if has("speedup") or has("batch_speedup") else []
     if has("printed") and any(row.printed for row in board.rows):
         lines.append(
             "Printed: the authors' own figure at the nearest share of MACs cut, as reported, in their convention "
@@ -120,7 +133,7 @@ def _few_seeds(board: Board) -> list[str]:
     return [f"{where} {MIN_SEEDS} seeds yet: which of two rows is the better one cannot be told."]
 
 
-def _speed(board: Board, in_ms: bool) -> list[str]:
+def _speed(board: Board) -> list[str]:
     clock = board.clock
     if clock is None:
         return []
@@ -128,14 +141,12 @@ def _speed(board: Board, in_ms: bool) -> list[str]:
     machines = "machine are" if clock.others == 1 else "machines are"
     elsewhere = f" Measurements on {clock.others} more {machines} beside the records." if clock.others else ""
     alone = "with other work running where marked ‡" if clock.loaded else "with the machine to itself"
-    latency = (
-        " Latency: of a pass of the whole batch; the dense network's is the mean over its passes beside all the rows. "
-        "Speeds of two rows compare by their speed-ups, each timed against the dense network there and then."
-    )
+    dense = [speed for row in board.rows if row.is_dense for speed in (row.single, row.batched) if speed]
+    takes = " and ".join(f"{speed.ms.mean:.3g} ms at batch {speed.batch}" for speed in dense)
     return [
         f"Speed-up: time of the dense network / time of this one, timed in turn at batch {batches}, in fp32, on "
-        f"{clock.name}, {alone}; of each network the median over the rounds, mean over seeds.{elsewhere}"
-        f"{latency if in_ms else ''}"
+        f"{clock.name}, {alone}; of each network the median over the rounds, mean over seeds"
+        f"{f'; the dense network takes {takes}' if takes else ''}.{elsewhere}"
     ]
 
 

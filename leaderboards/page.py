@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from array import array
 from collections.abc import Sequence
 from importlib.resources import files
@@ -20,7 +19,7 @@ from leaderboards.caveats import incomplete
 from leaderboards.columns import FORMS, columns
 from leaderboards.curves import Curve
 from leaderboards.escape import plain
-from leaderboards.notes import notes, title
+from leaderboards.notes import board_names, notes, title
 from leaderboards.provenance import command
 from leaderboards.results import Entry
 from leaderboards.row import Row
@@ -56,16 +55,6 @@ def _asset(name: str) -> str:
     return (files("leaderboards") / "templates" / name).read_text(encoding="utf-8")
 
 
-def board_names(boards: list[Board]) -> list[str]:
-    """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
-    names: list[str] = []
-    for board in boards:
-        stem = re.sub(r"[^a-z0-9]+", "-", title(board).lower()).strip("-")[:60]
-        number = 1 + sum(re.fullmatch(rf"{re.escape(stem)}(-[0-9]+)?", name) is not None for name in names)
-        names.append(stem if number == 1 else f"{stem}-{number}")
-    return names
-
-
 def _script(value: Any) -> str:
     """JSON that may stand inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
@@ -97,6 +86,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
                 "style": style.get(row.label),
                 "top1": [row.top1.mean, row.top1.std] if row.top1 else None,
                 "macs": row.macs.mean / 1e6 if row.macs else None,
+                "params": row.params.mean / 1e6 if row.params else None,
                 "speeds": {s.batch: [s.share.mean, s.share.std] for s in (row.single, row.batched) if s},
                 "kept": 100 - row.macs_cut.mean if row.macs_cut else None,
             }

@@ -11,7 +11,7 @@ from typing import Any
 from bench.spec import DENSE, Trial
 from leaderboards.escape import plain
 from leaderboards.results import About, Entry, Unfinished
-from leaderboards.stats import Stat, ranks, stat
+from leaderboards.stats import Rank, Stat, ranks, stat
 
 OFF_TARGET = 1.0
 """Percentage points of dense MACs beyond which a row is marked."""
@@ -90,7 +90,7 @@ class Row:
     batched: Speed | None = None
     """Measured speed at a larger batch."""
     off_target: bool = False
-    rank: int | None = None
+    rank: Rank | None = None
     printed: Printed | None = None
     """The figure of the method's own authors nearest to this operating point."""
     mark: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,13 @@ class Stat:
     mean: float
     std: float | None
     n: int
+
+
+class Rank(NamedTuple):
+    """The places that a row may hold: 1 + the rows shown to be better, and the ranked rows less those shown worse."""
+
+    best: int
+    worst: int
 
 
 def stat(values: Iterable[float | None]) -> Stat | None:
@@ -60,27 +68,29 @@ def two_sided_p(t: NDArray[np.float64], df: int) -> NDArray[np.float64]:
     return np.clip(1 - inside, 0.0, 1.0)
 
 
-def ranks(scores: Sequence[Mapping[int, float]], step: float = 0.0) -> list[int | None]:
-    """1 + the number of rows that are significantly better; one mapping seed -> score per row.
+def ranks(scores: Sequence[Mapping[int, float]], step: float = 0.0) -> list[Rank | None]:
+    """The places that are left to each row by what is significant; one mapping seed -> score per row.
 
     Two-sided paired t-test by seed on every pair with three shared seeds or more, Holm's correction over all those
     pairs, alpha 0.05. None where a row has fewer than three seeds, and where nothing can be compared with it.
     `step`: of the scores, one test image; the differences' spread counts as no less than that of rounding to it, or
     a lead of one image in each of three seeds would be beyond all doubt.
     """
-    result: list[int | None] = [None] * len(scores)
+    result: list[Rank | None] = [None] * len(scores)
     rows = [i for i, by_seed in enumerate(scores) if len(by_seed) >= MIN_SEEDS]
     if len(rows) < 2:
         return result
     seeds = sorted({seed for i in rows for seed in scores[i]})
     table = np.array([[scores[i].get(seed, math.nan) for seed in seeds] for i in rows], dtype=np.float64)
     first, second, lead, p = _pairs(table, least=step / math.sqrt(6))
-    better = np.zeros(len(rows), dtype=int)
+    above, below = np.zeros(len(rows), dtype=int), np.zeros(len(rows), dtype=int)
     for pair in _holm(p):
-        better[second[pair] if lead[pair] > 0 else first[pair]] += 1
+        winner, loser = (first, second) if lead[pair] > 0 else (second, first)
+        above[loser[pair]] += 1
+        below[winner[pair]] += 1
     compared = set(first.tolist()) | set(second.tolist())
-    for position, i in enumerate(rows):
-        result[i] = 1 + int(better[position]) if position in compared else None
+    for position in compared:
+        result[rows[position]] = Rank(1 + int(above[position]), len(compared) - int(below[position]))
     return result
 
 

@@ -69,7 +69,7 @@ def _mark(point: list[dict[str, Any]]) -> None:
     for row in point:
         place = shown.index(f"{row['top1']:.2f}")
         row["mark"] = ["best", "second"][place] if place < 2 and len(point) > 1 else ""
-        row["rank"] = None
+        row["rank"] = row["rank_worst"] = None
     ranked = [row for row in point if row["n"] == 3]
     pairs = []
     for a, b in itertools.combinations(range(len(ranked)), 2):
@@ -82,10 +82,11 @@ def _mark(point: list[dict[str, Any]]) -> None:
             t = abs(mean) / error
             p = 1 - t / math.sqrt(t * t + 2)
         pairs.append((p, a if mean > 0 else b, b if mean > 0 else a))
-    better = [0] * len(ranked)
-    for i, (p, _, loser) in enumerate(sorted(pairs)):
+    better, worse = [0] * len(ranked), [0] * len(ranked)
+    for i, (p, winner, loser) in enumerate(sorted(pairs)):
         if p > 0.05 / (len(pairs) - i):
             break
         better[loser] += 1
-    for row, count in zip(ranked, better, strict=True):
-        row["rank"] = 1 + count if len(ranked) > 1 else None
+        worse[winner] += 1
+    for row, above, below in zip(ranked, better, worse, strict=True):
+        row["rank"], row["rank_worst"] = (1 + above, len(ranked) - below) if len(ranked) > 1 else (None, None)

@@ -78,7 +78,7 @@ def test_ranks_within_an_operating_point(tmp_path: Path) -> None:
     ]
     board = only(built(tmp_path, *records))
     assert [(r.label, r.point, r.rank) for r in board.rows] == [
-        ("a", "70 %", 1), ("b", "70 %", 2), ("a", "50 %", 1), ("b", "50 %", 2),
+        ("a", "70 %", (1, 1)), ("b", "70 %", (2, 2)), ("a", "50 %", (1, 1)), ("b", "50 %", (2, 2)),
     ]  # fmt: skip
 
 

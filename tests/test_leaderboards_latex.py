@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_a_long_board_takes_several_floats_with_the_notes_under_the_last(tmp_pat
     text = latex_compact(board(tmp_path, *(f"m{i}" for i in range(60))))
     assert text.count(r"\begin{table}") == 2 and "(1 of 2)." in text and "(2 of 2)." in text
     assert text.count("Protocol version") == 1 and text.index("Protocol version") > text.index("(2 of 2)")
+    assert re.findall(r"\\label{(.*)}", text) == ["tab:board-compact", "tab:board-compact-2"]
 
 
 def test_notes_that_would_run_off_the_page_have_a_float_of_their_own(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_tables_compile_and_fit(tmp_path: Path, preamble: str) -> None:
     save_plan(tmp_path, *trials, make_trial("not_yet"))
     leaderboards.report(tmp_path, tmp_path / "report")
     said = compiled(tmp_path, preamble, "table", "table-compact")
-    assert "Overfull" not in said and "too large" not in said
+    assert "Overfull" not in said and "too large" not in said and "multiply defined" not in said
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -96,7 +96,9 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
         in board.locator(".plot svg").text_content()
     )
     paper = page.locator("#cifar10-cifar-resnet20-paper-track")
-    assert paper.locator(".against").count() == 0
+    board.locator(".against select").select_option("parameters")
+    assert "Parameters (millions)" in board.locator(".plot svg").text_content()
+    assert paper.locator(".against option").all_inner_texts() == ["MACs", "parameters"]
     ticks = paper.locator(".plot [aria-label='y-axis tick label'] text").all_text_contents()
     assert "14.20 ↓" in paper.locator(".plot svg").text_content() and min(map(float, ticks)) >= 65
     board.locator("[data-filter=text]").fill("DCFF")
@@ -111,6 +113,10 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
     assert board.locator(".detail pre").inner_text() == "- dcff: {}"
     assert "prunebench run tiny.yaml --only dcff --seeds 0 --keep 0.5" in board.locator(".detail li").first.inner_text()
     assert board.locator(".detail svg").count() >= 3
+    assert page.url.endswith("#cifar10-cifar-resnet20-matched-track/dcff/50%20%25")
+    page.reload()  # as one who is sent the link
+    link.wait_for()
+    assert board.locator(".detail h3").first.inner_text() == "dcff, 50 %"
     assert (
         board.locator(".detail .chart rect[fill='#0072B2']").count()
         + board.locator(".detail .chart g[fill='#0072B2'] rect").count()

@@ -69,6 +69,7 @@ def test_csv(folder: Path) -> None:
             assert near(line[f"{figure}_std"], row[f"{figure}_std"]), (name, figure)
         if name != DENSE:
             assert line["mark"] == row["mark"] and line["rank"] == str(row["rank"] or "")
+            assert line["rank_worst"] == str(row["rank_worst"] or "")
             assert line["off_target"] == str(row["off"])
 
 
@@ -78,6 +79,10 @@ def shown(value: float | None, std: float | None = None, digits: int = 2, sign: 
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     text = text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
     return text + (f" ± {std:.{digits}f}" if std is not None else "")
+
+
+def places(best: int, worst: int) -> str:
+    return str(best) if best == worst else f"{best}–{worst}"
 
 
 def cells(row: dict[str, Any], is_dense: bool, off: str = "†") -> dict[str, str]:
@@ -90,7 +95,7 @@ def cells(row: dict[str, Any], is_dense: bool, off: str = "†") -> dict[str, st
         "change": shown(row["change"], row["change_std"], sign=True),
         "macs": shown(row["macs"] / 1e6) + cut["macs"] + (off if row["off"] and not is_dense else ""),
         "params": shown(row["params"] / 1e6, None, digits) + cut["params"],
-        "rank": "" if is_dense else str(row["rank"] or ""),
+        "rank": "" if is_dense or not row["rank"] else places(row["rank"], row["rank_worst"]),
         "epochs": f"{row['epochs']:g}",
         "epochs_in_all": f"{row['epochs_in_all']:g}",
     }

@@ -45,39 +45,45 @@ def seeds(*values: float) -> dict[int, float]:
 
 
 def test_a_constant_lead_is_significant() -> None:
-    assert ranks([seeds(91, 92, 93), seeds(90, 91, 92)]) == [1, 2]
+    assert ranks([seeds(91, 92, 93), seeds(90, 91, 92)]) == [(1, 1), (2, 2)]
 
 
 def test_a_constant_lead_of_one_image_is_not() -> None:
     # Rounding alone spreads differences by step / sqrt(6), 0.0041 of 10,000 images: t = 0.01 / 0.0024 = 4.2, p = 0.051.
     ahead, behind = seeds(91.01, 92.01, 93.01), seeds(91, 92, 93)
-    assert ranks([ahead, behind], step=0.01) == [1, 1]
-    assert ranks([seeds(91.1, 92.1, 93.1), behind], step=0.01) == [1, 2]
+    assert ranks([ahead, behind], step=0.01) == [(1, 2), (1, 2)]
+    assert ranks([seeds(91.1, 92.1, 93.1), behind], step=0.01) == [(1, 1), (2, 2)]
 
 
 def test_pairing_by_seed_decides() -> None:
     # Differences 1.0, 1.1, 0.9: mean 1, std 0.1, t = 17.3, p = 0.0033; unpaired, the seeds' spread would hide it.
-    assert ranks([seeds(91, 95, 99), seeds(90, 93.9, 98.1)]) == [1, 2]
+    assert ranks([seeds(91, 95, 99), seeds(90, 93.9, 98.1)]) == [(1, 1), (2, 2)]
 
 
 def test_a_noisy_lead_is_not() -> None:
     # Differences 3, 0.1, -1: t = 0.58.
-    assert ranks([seeds(93, 92.1, 91), seeds(90, 92, 92)]) == [1, 1]
+    assert ranks([seeds(93, 92.1, 91), seeds(90, 92, 92)]) == [(1, 2), (1, 2)]
 
 
 def test_ties_share_a_rank() -> None:
-    assert ranks([seeds(90, 91, 92), seeds(90, 91, 92), seeds(80, 81, 82)]) == [1, 1, 3]
+    assert ranks([seeds(90, 91, 92), seeds(90, 91, 92), seeds(80, 81, 82)]) == [(1, 2), (1, 2), (3, 3)]
 
 
 def test_holm_corrects_over_all_pairs() -> None:
     # p = 0.0390 for the differences 1.0, 1.5, 0.75 (t = 4.91): significant alone, not beside two more pairs.
     first, second = seeds(91, 92.5, 92.75), seeds(90, 91, 92)
-    assert ranks([first, second]) == [1, 2]
-    assert ranks([first, second, seeds(93, 88, 96)]) == [1, 1, 1]
+    assert ranks([first, second]) == [(1, 1), (2, 2)]
+    assert ranks([first, second, seeds(93, 88, 96)]) == [(1, 3), (1, 3), (1, 3)]
+
+
+def test_a_row_that_cannot_be_told_from_either_may_hold_any_place() -> None:
+    # The third lies between the others and spreads so widely that no pair with it is significant; the first two are.
+    wide = seeds(85, 90.5, 96)
+    assert ranks([seeds(91, 92, 93), seeds(90, 91, 92), wide]) == [(1, 2), (2, 3), (1, 3)]
 
 
 def test_fewer_than_three_seeds_have_no_rank() -> None:
-    assert ranks([seeds(91, 92, 93), seeds(90, 91), seeds(80, 81, 82)]) == [1, None, 2]
+    assert ranks([seeds(91, 92, 93), seeds(90, 91), seeds(80, 81, 82)]) == [(1, 1), None, (2, 2)]
 
 
 def test_nothing_to_compare_with_means_no_rank() -> None:

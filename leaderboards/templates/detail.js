@@ -20,12 +20,17 @@ function fetchDetails(name) {
 }
 
 async function openDetail(board, section, id) {
-  const panel = section.querySelector(".detail");
+  const panel = section.querySelector(".detail"), from = window.scrollY;
   panel.hidden = false;
   panel.replaceChildren(element("h3", `${board.rows[id].label}, ${board.rows[id].point}`));
   const close = element("button", "close", { type: "button" });
-  close.addEventListener("click", () => { panel.hidden = true; });
+  close.addEventListener("click", () => {
+    panel.hidden = true;
+    history.replaceState(null, "", `#${board.name}`);
+    window.scrollTo(0, from);
+  });
   panel.append(close);
+  history.replaceState(null, "", `#${[board.name, board.rows[id].label, board.rows[id].point].map(encodeURIComponent).join("/")}`);
   let row;
   try {
     row = (await fetchDetails(board.name))[id];

@@ -8,7 +8,8 @@ function element(tag, text = "", attributes = {}) {
   return made;
 }
 
-for (const board of JSON.parse(document.getElementById("data").textContent)) {
+const boards = JSON.parse(document.getElementById("data").textContent);
+for (const board of boards) {
   const section = document.getElementById("board").content.firstElementChild.cloneNode(true);
   section.id = board.name;
   section.classList.toggle("smoke", board.smoke);
@@ -21,7 +22,7 @@ for (const board of JSON.parse(document.getElementById("data").textContent)) {
   const choices = abscissas(board), against = section.querySelector(".against select");
   choices.forEach((choice, i) => against.append(element("option", choice.name, { value: i })));
   if (choices.length < 2) against.parentElement.remove();
-  const draw = () => plot.replaceChildren(plotAgainst(choices[against.value || 0], board, hidden, Math.min(860, plot.clientWidth)));
+  const draw = () => plot.replaceChildren(plotAgainst(choices[against.value || 0], board, hidden, plot.clientWidth));
   draw();
   against.addEventListener("input", draw);
   window.addEventListener("resize", draw);
@@ -29,4 +30,14 @@ for (const board of JSON.parse(document.getElementById("data").textContent)) {
   makeTable(board, section);
   makePrinted(board, section);
 }
-if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+
+/* #BOARD, or #BOARD/METHOD/POINT with the details of that row. */
+function follow(hash) {
+  const [name, label, point] = hash.slice(1).split("/").map(decodeURIComponent);
+  const board = boards.find((board) => board.name === name);
+  if (!board) return;
+  const section = document.getElementById(name), id = board.rows.findIndex((row) => row.label === label && row.point === point);
+  section.scrollIntoView();
+  if (id >= 0) openDetail(board, section, id);
+}
+follow(location.hash);

@@ -18,6 +18,7 @@ function abscissas(board) {
   const batches = [...new Set(board.rows.flatMap((row) => Object.keys(row.speeds)))];
   return [
     { name: "MACs", label: byShare ? "MACs kept (%)" : "MACs (millions)", of: (row) => byShare ? row.kept : row.macs },
+    { name: "parameters", label: "Parameters (millions)", of: (row) => row.params },
     ...batches.map((batch) => ({
       name: `latency at batch ${batch}`,
       label: `${batch === "1" ? "Latency" : `Latency of a batch of ${batch}`} (% of the dense network's), on ${board.machine}`,
@@ -43,7 +44,7 @@ function plotAgainst(abscissa, board, hidden, width) {
   if (!points.length) return element("p", "No results to plot.");
   const labels = [...new Set(points.map((row) => row.label))];
   const style = (label) => points.find((row) => row.label === label).style;
-  const dense = board.rows.filter((row) => row.dense && row.top1).map((row) => ({ x: abscissa.std ? abscissa.of(row) : null, y: row.top1[0], label: row.label }));
+  const dense = board.rows.filter((row) => row.dense && row.top1).map((row) => ({ x: abscissa.name === "MACs" ? null : abscissa.of(row), y: row.top1[0], label: row.label }));
   const front = points.toSorted((a, b) => a.x - b.x || b.y - a.y)
     .reduce((best, point) => best.length && point.y <= best.at(-1).y ? best : [...best, point], []);
   const bars = points.filter((row) => row.std > 0), barsAcross = points.filter((row) => row.xStd > 0);
@@ -64,7 +65,7 @@ function plotAgainst(abscissa, board, hidden, width) {
       Plot.text(below, { x: "x", y: "y", text: (d) => `${d.below.toFixed(2)} ↓`, fill: "label", dx: 10, textAnchor: "start" }),
       Plot.dot(points, { x: "x", y: "y", fill: "label", symbol: "label", r: 4.5, tip: true,
         channels: { method: "label", "top-1": (d) => d.cells[board.columns.findIndex((c) => c.name === "top1")], point: "point" },
-        title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs${abscissa.std ? `\n${d.x.toFixed(1)} % of the dense network's time` : ""}` }),
+        title: (d) => `${d.label}\n${d.cells[board.columns.findIndex((c) => c.name === "top1")]} % top-1\n${d.macs.toFixed(2)} M MACs, ${d.params.toFixed(3)} M parameters${abscissa.std ? `\n${d.x.toFixed(1)} % of the dense network's time` : ""}` }),
     ],
   });
 }

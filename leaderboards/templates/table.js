@@ -12,10 +12,11 @@ function makeTable(board, section) {
   const narrow = window.innerWidth < 640;
   const table = new Tabulator(section.querySelector(".table"), {
     data: board.rows.map((row, id) => ({ id, row })),
-    layout: "fitDataFill",
+    layout: "fitDataTable",
     height: board.rows.length > 60 ? "80vh" : undefined,
     placeholder: "No row fits the filter.",
     columnDefaults: { resizable: false },
+    autoResize: false,  // it also renders anew on scrolling into view, and a row chosen by keyboard would lose the focus
     columns: board.columns.map((column, i) => ({
       title: narrow && column.name === "keep" ? "Kept" : column.header, field: column.name, visible: column.usual, frozen: i === 0,
       ...(i === 0 ? { [narrow ? "width" : "maxWidth"]: narrow ? 118 : 300, variableHeight: true, cssClass: "wraps" } : {}),
@@ -36,6 +37,7 @@ function makeTable(board, section) {
       shown.onkeydown = (event) => { if (event.key === "Enter") openDetail(board, section, row.getData().id); };
     },
   });
+  window.addEventListener("resize", () => table.redraw());
   table.on("rowClick", (event, row) => openDetail(board, section, row.getData().id));
   const [text, point, long] = ["text", "point", "long"].map((name) => section.querySelector(`[data-filter="${name}"]`));
   for (const value of new Set(board.rows.map((row) => row.point))) point.append(element("option", value, { value }));
@@ -62,7 +64,7 @@ function makePrinted(board, section) {
   const names = ["Method", "Year", "Dense (%)", "Pruned (%)", "Drop", "MACs (M)", "MACs cut (%)", "Params (M)", "Kind", "Suspect", "Source"];
   box.addEventListener("toggle", () => new Tabulator(box.querySelector(".table"), {
     data: board.printed.map((values) => Object.fromEntries(values.map((value, i) => [names[i], value]))),
-    layout: "fitDataFill", height: board.printed.length > 20 ? "60vh" : undefined,
+    layout: "fitDataTable", height: board.printed.length > 20 ? "60vh" : undefined,
     columns: names.map((name) => ({
       title: name, field: name, resizable: false, sorter: (a, b, rowA, rowB, col, direction) => compare(a, b, direction),
       formatter: (cell) => element("span", name === "Suspect" ? (cell.getValue() ? "its own arithmetic fails" : "") : cell.getValue() ?? ""),
