@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def run(arguments: argparse.Namespace) -> int:
     """Run a suite, or what is left of it, and print its table."""
     from bench import launch, suite
+    from bench.running import plan
     from bench.running.part import Part
 
     path = suite.find(arguments.suite)
@@ -38,9 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
         retry_failed=arguments.retry_failed,
     )
     problems = _publish([out], out / "report", mirror=wanted if summary.trained else None)
-    print(f"records: {out / 'trials'}; logs: `prunebench logs KEY`; W&B: {out / 'wandb'}")
+    for line in plan.changed(out, summary.done):
+        _warn(line)
+    offline = f"; W&B: {out / 'wandb'}" if (out / "wandb").is_dir() else ""
+    print(f"records: {out / 'trials'}; logs: `prunebench logs KEY`{offline}")
     print(f"{len(summary.done)} trials done ({summary.trained} now), {len(summary.failed)} failed, ", end="")
     print(f"{len(summary.blocked)} blocked, in {summary.seconds:.0f} s")
+    if summary.failed:
+        print("what failed by its method's fault is not tried again without --retry-failed")
     return 1 if summary.failed or summary.blocked or problems else 0
 
 
@@ -150,9 +156,11 @@ def pull(arguments: argparse.Namespace) -> int:
 
 def list_names(arguments: argparse.Namespace) -> None:
     """List what there is."""
-    from bench import listing
+    from bench import listing, registry
 
     rows = listing.rows(arguments.what)
+    if arguments.what == "methods":
+        _tell(registry.broken())
     print(json.dumps(rows, indent=1) if arguments.json else listing.table(rows))
 
 
@@ -256,7 +264,7 @@ def _publish(
     paths = leaderboards.report(shown, out)
     if figures:
         paths += leaderboards.draw(shown, out / "figures")
-    print("written: " + " ".join(map(str, paths)))
+    print(f"written: {len(paths)} files in {out}; the page is {out / 'index.html'}")
     if mirror is not None:
         from bench import launch
 

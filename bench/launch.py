@@ -11,6 +11,7 @@ import torch
 
 from bench import suite
 from bench.errors import UserError
+from bench.labels import labels
 from bench.running import plan, preflight
 from bench.running.board import Status, Summary
 from bench.running.part import WHOLE, Part
@@ -75,13 +76,13 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
     cost = {(t.dataset.model_dump_json(), t.backbone.model_dump_json()): t for t in trials}
     measured = {place: _measure(trial) for place, trial in cost.items()}
     lines, seconds, total = [], 0.0, 0.0
-    for trial in trials:
+    for trial, label in zip(trials, labels([trial.model_dump() for trial in trials]), strict=True):
         images, macs, speed = measured[trial.dataset.model_dump_json(), trial.backbone.model_dump_json()]
         spent = 3.0 * macs * images * trial.recipe.epochs
         own = images * trial.recipe.epochs / speed
         total, seconds = total + spent, seconds + own
         lines.append(
-            f"{trial.key}  {trial.label:<36} {trial.recipe.epochs:>4} epoch{'s' if trial.recipe.epochs != 1 else ' '}  "
+            f"{trial.key}  {label:<36} {trial.recipe.epochs:>4} epoch{'s' if trial.recipe.epochs != 1 else ' '}  "
             f"{spent / 1e12:9.3f} TMACs  {own / 60:7.1f} min"
         )
     work = f"{total / 1e15:.2f} PMACs" if total >= 1e14 else f"{total / 1e12:.3f} TMACs"

@@ -22,7 +22,6 @@ from uuid import uuid4
 
 from bench.errors import UserError
 from bench.jsonfile import read_object
-from bench.record import write_once
 
 RENEW_S = 10.0
 """A held lease is touched this often."""
@@ -81,6 +80,8 @@ def holder(folder: Path) -> str:
 
 
 def _take(folder: Path) -> Lease:
+    from bench.record import write_once  # who asks for a holder need not have pydantic
+
     token = uuid4().hex
     mine = {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid(), "born": _born(os.getpid())}
     while True:

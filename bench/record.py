@@ -111,6 +111,8 @@ class Record(_Part):
     history: list[Epoch]
     machine: Machine
     notes: list[str] = []
+    method_source: str | None = None
+    """First 12 hex digits of the SHA-256 of the file that the method is written in; None: not known."""
     started: str
     finished: str
 

@@ -24,28 +24,40 @@ class RegistryError(UserError):
     """A plugin cannot be used; the message names it."""
 
 
-@cache
 def methods() -> dict[str, type[Method]]:
-    """Every registered method by name, sorted. Raises RegistryError on a broken plugin or a name taken twice."""
+    """Every registered method by name, sorted. Raises RegistryError on a name taken twice."""
+    return _load()[0]
+
+
+def broken() -> list[str]:
+    """Of each plugin that does not load, which and why, in one line; the others can be used all the same."""
+    return _load()[1]
+
+
+@cache
+def _load() -> tuple[dict[str, type[Method]], list[str]]:
     found: dict[str, type[Method]] = {}
+    bad: list[str] = []
     for point in entry_points(group="prunebench.methods"):
         try:
             classes = list(_classes(point.load()))
         except Exception as error:
-            raise RegistryError(f"the method plugin '{point.value}' does not load: {error}") from error
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            bad.append(f"the method plugin '{point.value}' does not load: {why}")
+            continue
         for cls in classes:
             if found.setdefault(cls.name, cls) is not cls:
                 raise RegistryError(
                     f"two methods are called '{cls.name}': {found[cls.name].__module__}, {cls.__module__}"
                 )
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())), bad
 
 
 def build(spec: MethodSpec) -> Method:
     """The method with its hyper-parameters. Raises RegistryError where it is not installed in this version."""
     cls = methods().get(spec.name)
     if cls is None:
-        raise RegistryError(f"the method '{spec.name}' is not installed here")
+        raise RegistryError("; ".join([f"the method '{spec.name}' is not installed here", *broken()]))
     if cls.version != spec.version:
         raise RegistryError(f"the trial wants {spec.name} version {spec.version}, installed is {cls.version}")
     return TypeAdapter(cls).validate_python(spec.params)

@@ -1,8 +1,9 @@
-"""Which program this is: a digest of its files, equal on two machines that run the same one."""
+"""Which program this is: digests of its files, equal on two machines that run the same one."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,3 +18,18 @@ def digest() -> str:
                 total.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode())
                 total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:12]
+
+
+def file_of(cls: type) -> Path | None:
+    """The file that a class is written in; None for one that was typed in."""
+    try:
+        path = Path(inspect.getfile(cls))
+    except (TypeError, OSError):
+        return None
+    return path if path.is_file() else None
+
+
+def digest_of(cls: type) -> str | None:
+    """First 12 hex digits of the SHA-256 of that file."""
+    path = file_of(cls)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else None

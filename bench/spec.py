@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from bench.labels import labels
+
 PROTOCOL = 1
 """Comparability version of the rules: rows of different versions never share a table."""
 
@@ -176,8 +178,7 @@ class Trial(Spec):
     @property
     def label(self) -> str:
         """Short name for people, such as `dcff 50% seed 0`."""
-        point = "" if self.keep_macs is None else f" {100 * self.keep_macs:g}%"
-        return f"{self.method.name}{point} seed {self.seed}"
+        return labels([self.model_dump()])[0]
 
 
 def starts_from(trial: Trial, start: Literal["pretrained", "scratch"]) -> Literal["pretrained", "scratch"]:

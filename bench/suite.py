@@ -253,7 +253,7 @@ def _methods(file: suitefile.SuiteFile, index: int, item: Any) -> list[MethodSpe
 
 def _unknown(name: str, known: list[str]) -> str:
     near = suitefile.nearest(name, known) or ": `prunebench list methods` shows those that are installed"
-    return f"unknown method '{name}'{near}"
+    return "; ".join([f"unknown method '{name}'{near}", *registry.broken()])
 
 
 def _choices(method: type[Method], field: str, value: Any) -> list[Any]:

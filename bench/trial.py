@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from bench import channels, compact, data, machine, registry, weights
+from bench import channels, compact, data, machine, registry, sources, weights
 from bench.anatomy import Anatomy
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
@@ -122,7 +122,12 @@ def _run(
         seed=trial.seed,
         device=device,
         folder=folder,
-        wanted={"threads": threads, "precision": machine.precision(trial.precision, device), "started": started},
+        wanted={
+            "threads": threads,
+            "precision": machine.precision(trial.precision, device),
+            "started": started,
+            "method_source": sources.digest_of(type(method)),
+        },
         limited=not method.control,
         compiled=trial.compile,
         test_each_epoch=trial.test_each_epoch,
@@ -177,6 +182,7 @@ def _run(
         history=session.meter.history,
         machine=machine.describe(session.settings, device, ranks.size).model_copy(update=machine.peak(device)),
         notes=_notes(trial, loaded),
+        method_source=session.settings.get("method_source"),
         started=session.settings.get("started", started),
         finished=_now(),
     )

@@ -84,6 +84,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
             cost = f"{spent.epochs:g} epochs, {spent.images:,} images, {spent.macs:.4g} MACs, {spent.seconds:.0f} s"
             lines.append((name, cost))
     lines += [(f"speed on {latency.name}", str(latency)) for latency in entry.latencies]
+    lines += [("method's file", f"SHA-256 {record.method_source}")] if record.method_source else []
     lines += [("starts from", record.starts_from), ("started, finished", f"{record.started}, {record.finished}")]
     lines += [(f"machine.{name}", _text(value)) for name, value in record.machine.model_dump().items()]
     lines += [(f"trial.{name}", _text(value)) for name, value in trial.model_dump(mode="json").items()]

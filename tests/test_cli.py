@@ -55,7 +55,8 @@ def test_a_second_run_trains_nothing_and_prints_the_same_table(folder, monkeypat
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs/tiny/trials").glob("*/record.json")}
     assert cli.main(["run", "tiny.yaml", "--scheduler", "inline"]) == 1
     shown = capsys.readouterr().out
-    assert "2 trials done (0 now), 1 failed" in shown and "SMOKE RUN" in shown
+    assert "2 trials done (0 now), 1 failed" in shown and "SMOKE RUN" in shown and "--retry-failed" in shown
+    assert "the page is runs/tiny/report/index.html" in shown
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

@@ -78,14 +78,33 @@ def test_installed_methods_are_listed(installed, tmp_path):
     assert any(line.startswith("l1 ") for line in listed)
 
 
+def test_a_plugin_that_was_changed_or_broken_is_told_of(installed, tmp_path):
+    site = shutil.copytree(installed, tmp_path / "site")
+    own = site / "my_method.py"
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("  - random\n  - spread: {power: 2}\n", ""))
+    run = ("run", "suite.yaml", "--scheduler", "inline", "--out", "out")
+    first = prunebench(site, tmp_path, *run)
+    assert first.returncode == 0 and "changed" not in first.stderr
+    own.write_text(own.read_text() + "\n# another score\n")
+    again = prunebench(site, tmp_path, *run)
+    assert again.returncode == 0 and "2 trials done (0 now)" in again.stdout
+    assert f"{own} has changed since 1 of my_method's records here were made" in again.stderr
+    own.write_text("def (\n")
+    refused = prunebench(site, tmp_path, *run)
+    assert refused.returncode == 2 and "unknown method 'my_method'" in refused.stderr
+    assert "does not load: SyntaxError" in refused.stderr and refused.stderr.count("\n") == 1
+    listed = prunebench(site, tmp_path, "list", "methods")
+    assert listed.returncode == 0 and "\nspread " in listed.stdout and "does not load" in listed.stderr
+
+
 def test_they_keep_the_contract(installed, monkeypatch):
     monkeypatch.syspath_prepend(str(installed))
-    registry.methods.cache_clear()
+    registry._load.cache_clear()
     try:
         for name in ("spread", "my_method"):
             check_method(registry.methods()[name], images=128, epochs=2)
     finally:
-        registry.methods.cache_clear()
+        registry._load.cache_clear()
 
 
 def test_the_documentation_shows_what_is_written(installed):

@@ -26,7 +26,7 @@ def trial(name: str, state: str = "waiting", **more) -> TrialStatus:
         recipe=RECIPE,
         keep_macs=0.5,
     )
-    return TrialStatus(spec, name + "key", more.pop("folder", Path("nowhere")), state, **more)
+    return TrialStatus(spec, spec.label, name + "key", more.pop("folder", Path("nowhere")), state, **more)
 
 
 class Terminal(io.StringIO):

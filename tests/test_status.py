@@ -1,6 +1,9 @@
 """bench.running.status: where a trial stands, from its folder alone."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -37,7 +40,9 @@ def test_the_course_of_a_trial(trial):
     tell(trial, age=1)
     assert state(trial) == "running"
     assert "running      train, epoch 1.5/3, 100 images/s\n1 running of 1 trials" in status.text(trial.parents[1])
-    tell(trial, age=60)
+    tell(trial, age=600)  # scoring, or a long evaluation
+    assert state(trial) == "running"
+    os.utime(trial / "lease-1.json", (0, 0))
     assert state(trial) == "interrupted"
     (trial / "record.json").write_text(json.dumps({"result": {"top1": 91.234, "macs": 20_500_000}}))
     assert state(trial) == "done"
@@ -47,6 +52,15 @@ def test_the_course_of_a_trial(trial):
 def test_a_trial_that_nobody_holds_does_not_run(trial):
     tell(trial, age=1)
     assert state(trial) == "interrupted"
+
+
+def test_a_trial_whose_process_was_killed_does_not_run(trial):
+    tell(trial, age=1)
+    code = (
+        "from bench import lease; from pathlib import Path; import os, sys; lease._take(Path(sys.argv[1])); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(trial)], check=False)
+    assert (trial / "lease-1.json").exists() and state(trial) == "interrupted"
 
 
 def test_the_last_failure(trial):

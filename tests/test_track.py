@@ -68,7 +68,7 @@ def record(history: list[Epoch]) -> Record:
 
 
 def status(folder: Path, state: str, reason: str = "") -> Status:
-    return Status((TrialStatus(TRIAL, TRIAL.key, folder, state, reason),))
+    return Status((TrialStatus(TRIAL, TRIAL.label, TRIAL.key, folder, state, reason),))
 
 
 def write_history(folder: Path, rows: list[Epoch], tail: str = "") -> None:

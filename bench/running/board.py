@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.labels import labels
 from bench.lease import holder
 from bench.record import Failure, read_failures, write_failure
 from bench.spec import Trial
@@ -33,6 +34,7 @@ class TrialStatus:
     """One trial as it stands. `reason`: why it failed, is blocked or is tried again. `seconds`: running time so far."""
 
     trial: Trial
+    label: str
     key: str
     folder: Path
     state: State
@@ -73,8 +75,8 @@ class Summary:
 def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) -> Status:
     """What the disk says: done, failed for good, or waiting (a failure of the machine or a block is tried again)."""
 
-    def look(trial: Trial) -> TrialStatus:
-        status = TrialStatus(trial, key := trial.key, folder := out / "trials" / key, "waiting")
+    def look(trial: Trial, label: str) -> TrialStatus:
+        status = TrialStatus(trial, label, key := trial.key, folder := out / "trials" / key, "waiting")
         if (folder / "record.json").exists():
             return replace(status, state="done")
         failures = read_failures(folder)
@@ -82,7 +84,7 @@ def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) ->
             return replace(status, state="failed", reason=failures[-1].reason)
         return status
 
-    return Status(tuple(look(trial) for trial in trials))
+    return Status(tuple(map(look, trials, labels([trial.model_dump() for trial in trials]))))
 
 
 def ready(board: dict[str, TrialStatus], pending: Collection[str]) -> list[TrialStatus]:
@@ -108,7 +110,7 @@ def ready(board: dict[str, TrialStatus], pending: Collection[str]) -> list[Trial
 
 
 def _block(status: TrialStatus, need: str, cause: TrialStatus | None) -> TrialStatus:
-    found = f"{cause.trial.label} ({need}), {cause.state}" if cause else f"{need}, not part of this run"
+    found = f"{cause.label} ({need}), {cause.state}" if cause else f"{need}, not part of this run"
     reason = f"it needs the record of {found}"
     earlier = read_failures(status.folder)
     if not earlier or earlier[-1].reason != reason:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from bench import registry
+from bench import registry, sources
 from bench.errors import UserError
+from bench.jsonfile import read_object
 from bench.method import Method
 from bench.record import write_json, write_text
 from bench.spec import DENSE, Trial
@@ -39,7 +42,7 @@ def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None
     tracking = {"project": wanted.tracking.project, "entity": wanted.tracking.entity}
     write_json(plan, {**values, "tracking": tracking, "trials": list(entries.values())})
     write_text(out / "suite.yaml", text)  # for readers of the tables: what asked for these trials
-    write_json(out / "methods.json", _descriptions())
+    write_json(out / "methods.json", _methods(out) | _descriptions())  # with those that are installed no more
 
 
 def add(out: Path, suite: str, entity: str, project: str, trials: Iterable[Trial]) -> None:
@@ -59,6 +62,22 @@ def add(out: Path, suite: str, entity: str, project: str, trials: Iterable[Trial
     if new or not path.exists():
         write_json(path, {**plan, "trials": [*plan["trials"], *new]})
     write_json(out / "methods.json", _methods(out) | _descriptions())
+
+
+def changed(out: Path, keys: Iterable[str]) -> list[str]:
+    """One line for each method whose file is no longer what made its records here, of the trials with these keys."""
+    counts: Counter[str] = Counter()
+    for key in keys:
+        record = read_object(out / "trials" / key / "record.json")
+        with suppress(KeyError, TypeError):
+            name, source = record["trial"]["method"]["name"], record.get("method_source")
+            counts[name] += source not in (None, sources.digest_of(registry.methods()[name]))
+    return [
+        f"{sources.file_of(registry.methods()[name])} has changed since {n} of {name}'s records here were made; these "
+        "stay: raise its `version` to run the trials anew"
+        for name, n in counts.items()
+        if n
+    ]
 
 
 def _entries(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:

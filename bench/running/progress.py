@@ -50,7 +50,7 @@ class Progress:
         elif self.clock() - self.spoke >= HEARTBEAT:
             self.spoke = self.clock()
             for trial in status.among("running"):
-                self._say(f"running  {trial.trial.label}: {doing(trial)}")
+                self._say(f"running  {trial.label}: {doing(trial)}")
             if (left := eta(status)) is not None:
                 self._say(f"{counts(status)}; about {duration(left)} left")
 
@@ -63,13 +63,13 @@ class Progress:
             known = trial.key in self.states
             self.states[trial.key] = now
             if trial.state == "running" and not self.live:
-                self._say(f"started  {trial.trial.label} ({trial.key}){_where(trial)}")
+                self._say(f"started  {trial.label} ({trial.key}){_where(trial)}")
             elif trial.state == "done" and known:
-                self._say(f"done     {trial.trial.label}: {_top1(trial)}in {duration(trial.seconds)}; {counts(status)}")
+                self._say(f"done     {trial.label}: {_top1(trial)}in {duration(trial.seconds)}; {counts(status)}")
             elif trial.state in ("failed", "blocked", "elsewhere"):
-                self._say(f"{trial.state:<8} {trial.trial.label} ({trial.key}): {trial.reason}")
+                self._say(f"{trial.state:<8} {trial.label} ({trial.key}): {trial.reason}")
             elif trial.state == "waiting" and trial.tries:
-                self._say(f"again    {trial.trial.label} ({trial.key}): {trial.reason}")
+                self._say(f"again    {trial.label} ({trial.key}): {trial.reason}")
         if first:
             self._say(counts(status))
 
@@ -143,7 +143,7 @@ def _table(status: Status) -> RenderableType:
         share = ProgressBar(
             total=trial.progress.get("epochs") or 1.0, completed=trial.progress.get("epoch", 0), width=20
         )
-        rows.add_row(trial.trial.label, share, doing(trial))
+        rows.add_row(trial.label, share, doing(trial))
     left = eta(status)
     foot = f"{counts(status)}; {duration(status.seconds)} so far" + (
         f", about {duration(left)} left" if left is not None else ""

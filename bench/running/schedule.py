@@ -150,7 +150,7 @@ def _work(
     from another than the first is raised, and comes back in a last call as `error`. Returns why the trial failed, for a
     disk that takes no more, or ELSEWHERE; else nothing.
     """
-    status = TrialStatus(trial, trial.key, out / "trials" / trial.key, "running")
+    status = TrialStatus(trial, trial.label, trial.key, out / "trials" / trial.key, "running")
     zero = {"epoch": 0.0, "epochs": 0.0, "images_per_s": 0.0, "eta_s": 0.0}
     try:
         if error is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.jsonfile import read_object
+from bench.labels import labels
+from bench.lease import holder
 
 KEY = re.compile("[0-9a-f]{16}")
 """A trial's key is a folder's name; a plan that has other keys is not ours."""
-
-SILENT_S = 30
-"""A trial whose progress is older than this, or that nobody holds a lease of, is not running any more."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,9 @@ def _damaged(out: Path) -> str:
 def states(out: Path) -> list[TrialState]:
     """Every planned trial and where it stands. Raises UserError where the plan is damaged."""
     try:
-        entries = [(str(entry["key"]), _label(entry["trial"])) for entry in read_plan(out)["trials"]]
+        plan = read_plan(out)["trials"]
+        named = labels([entry["trial"] for entry in plan])
+        entries = [(str(entry["key"]), label) for entry, label in zip(plan, named, strict=True)]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(_damaged(out)) from None
     if not all(KEY.fullmatch(key) for key, _ in entries):
@@ -93,16 +93,9 @@ def _state(out: Path, key: str, label: str) -> TrialState:
         now = read_object(progress)
         try:
             detail = f"{now['phase']}, epoch {now['epoch']:.1f}/{now['epochs']:g}, {now['images_per_s']:.0f} images/s"
-            running = time.time() - now["updated"] < SILENT_S and any(folder.glob("lease-*.json"))
         except (KeyError, TypeError, ValueError, OverflowError):
-            detail, running = "", False
-        return TrialState(key, label, "running" if running else "interrupted", detail)
+            detail = ""
+        return TrialState(key, label, "running" if holder(folder) else "interrupted", detail)
     if failures:
         return TrialState(key, label, "failed", str(read_object(failures[-1]).get("reason", "")))
     return TrialState(key, label, "waiting", "")
-
-
-def _label(trial: dict[str, Any]) -> str:
-    keep = trial.get("keep_macs")
-    point = "" if keep is None else f" {100 * keep:g}%"
-    return f"{trial['method']['name']}{point} seed {trial['seed']}"
