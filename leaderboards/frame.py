@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import runfolders
+from bench.errors import UserError
 from bench.spec import Trial
 from leaderboards.results import Entry, Folders, read
 
@@ -15,15 +18,20 @@ if TYPE_CHECKING:
 def load(folders: Folders) -> pd.DataFrame:
     """One row per record, and one per trial without a record: column `state`, done, failed, missing or refused.
 
-    Accuracies and shares in percent, MACs and parameters as counts, times in seconds. Hyper-parameters and recipe are
-    columns `params.*` and `recipe.*`; speed, of the machine whose name comes first, is `speedup.BATCH` and
-    `latency_ms.BATCH`. What could not be read is warned about.
+    `folders`: paths, or names of suites that have run here. Accuracies in percent, `keep_macs` from 0 to 1, MACs and
+    parameters as counts, times in seconds. Hyper-parameters, recipe and the backbone's arguments are columns
+    `params.*`, `recipe.*` and `backbone.*`; speed, of the machine whose name comes first, is `speedup.BATCH` and
+    `latency_ms.BATCH`. What could not be read is warned about. Raises UserError where there is nothing.
     """
     import pandas as pd
 
-    results = read(folders)
+    names = [folders] if isinstance(folders, str | Path) else folders
+    found = runfolders.find_all(map(Path, names))
+    results = read(found)
     for problem in results.problems:
         warnings.warn(problem, stacklevel=2)
+    if not (results.records or results.unfinished):
+        raise UserError(f"there is no record in {', '.join(map(str, found))}")
     unfinished = [{**_asked(u.trial), "state": u.state, "reason": u.reason} for u in results.unfinished]
     return pd.DataFrame([*map(_flat, results.records), *unfinished])
 
@@ -37,6 +45,7 @@ def _asked(trial: Trial) -> dict[str, Any]:
         "protocol": trial.protocol, "twin": trial.twin, "baseline": trial.baseline,
     }  # fmt: skip
     values |= {f"params.{name}": value for name, value in trial.method.params.items()}
+    values |= {f"backbone.{name}": value for name, value in trial.backbone.kwargs.items()}
     return values | {f"recipe.{name}": value for name, value in trial.recipe.model_dump().items()}
 
 

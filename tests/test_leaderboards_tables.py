@@ -12,6 +12,8 @@ import pytest
 from records import machine, make_record, make_trial, save, save_failure, save_plan
 
 import leaderboards
+from bench.errors import UserError
+from bench.spec import BackboneSpec
 from leaderboards.boards import boards
 from leaderboards.escape import escape_markdown, plain
 from leaderboards.results import read
@@ -122,6 +124,20 @@ def test_a_frame_shows_what_did_not_run(tmp_path: Path) -> None:
     assert frame["state"].to_dict() == {0: "done", 1: "failed", 2: "missing"}
     assert frame.loc[1, "reason"] == "out of memory" and frame["top1"].count() == 1
     assert set(frame["recipe.epochs"]) == {6}
+
+
+def test_a_frame_of_a_suite_by_its_name_or_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trial = make_trial(backbone=BackboneSpec(name="cifar_resnet20", kwargs={"shortcut": "A"}))
+    save(tmp_path / "runs" / "tiny", make_record(trial))
+    save_plan(tmp_path / "runs" / "tiny", trial)
+    frame = leaderboards.load("tiny")
+    assert frame["backbone.shortcut"].tolist() == ["A"] and frame["keep_macs"].tolist() == [0.5]
+    with pytest.raises(UserError, match="did you mean 'tiny'"):
+        leaderboards.load(["tiny", "tinny"])
+    (tmp_path / "empty").mkdir()
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="there is no record in empty"):
+        leaderboards.load("empty")
 
 
 def test_a_report_imports_neither_torch_nor_pandas(tmp_path: Path) -> None:

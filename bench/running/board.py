@@ -63,7 +63,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended. `failed` and `blocked`: key -> reason. `trained`: trials that finished in this run."""
+    """How a run ended. `failed` and `blocked`: key -> reason. `trained`: trials that this run itself finished."""
 
     done: tuple[str, ...]
     failed: dict[str, str]
@@ -139,7 +139,7 @@ def elsewhere(status: TrialStatus) -> TrialStatus:
     """A trial that waits here, as it stands where another process holds or held it."""
     known = status.state == "elsewhere"
     if (status.folder / "record.json").exists():
-        return replace(status, state="done", reason="")
+        return replace(status, state="done", reason="", mine=False)
     if place := holder(status.folder):
         before = status.failures if known else len(read_failures(status.folder))
         return replace(status, state="elsewhere", reason=f"left to {place}", failures=before, mine=False)

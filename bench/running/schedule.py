@@ -127,7 +127,7 @@ def run_trials(
         done=tuple(t.key for t in last.among("done")),
         failed={t.key: t.reason for t in last.among("failed")},
         blocked={t.key: t.reason for t in last.among("blocked")},
-        trained=len({t.key for t in last.among("done")} - earlier),
+        trained=len({t.key for t in last.among("done") if t.mine} - earlier),
         seconds=last.seconds,
     )
 
