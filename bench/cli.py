@@ -68,8 +68,16 @@ def _shard(text: str) -> tuple[int, int]:
     return int(share), int(shares)
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        parser.exit(message=", ".join(f"{name} {version(name)}" for name in ("prunebench", "torch", "timm")) + "\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="prunebench", description="Compare filter-pruning methods honestly.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it, and torch's and timm's")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function: Any, name: str = "") -> argparse.ArgumentParser:
@@ -90,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser_run.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="the I-th of N shares of it, for job arrays"
     )
-    parser_run.add_argument("--scheduler", choices=["ray", "inline"], default="ray")
+    parser_run.add_argument("--scheduler", choices=["ray", "inline"], default="ray", help="default: ray")
     parser_run.add_argument("--address", help="HOST:PORT of a Ray cluster, or auto (default: Ray on this machine)")
     parser_run.add_argument("--retry-failed", action="store_true", help="run trials again whose method failed")
     parser_run.add_argument("--dry-run", action="store_true", help="print the trials and their estimated cost")

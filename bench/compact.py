@@ -141,6 +141,8 @@ def resize(model: nn.Module, tensors: dict[str, Tensor], layers: dict[str, dict[
 
 
 def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    if path.is_dir():
+        raise CompactError(f"{path} is a folder: name the model.safetensors in it")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -205,7 +205,7 @@ def _entry(file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: 
     if mapping.get("root"):
         root = file.relative(str(mapping["root"]))
         if not root.is_dir():
-            raise file.error((*place, "root"), f"there is no folder {root}{_unset(mapping['root'])}")
+            raise file.error((*place, "root"), f"there is no folder {_shown(mapping['root'], root)}")
         return {**mapping, "root": _portable(mapping["root"], root), "fingerprint": data.fingerprint(root)}
     return mapping
 
@@ -214,7 +214,7 @@ def _weights(file: suitefile.SuiteFile, value: str | dict[str, Any]) -> dict[str
     mapping = {"file": value} if isinstance(value, str) else dict(value)
     path = file.relative(str(mapping.get("file", "")))
     if not path.is_file():
-        raise file.error(("dense", "weights"), f"there is no weights file {path}{_unset(mapping.get('file'))}")
+        raise file.error(("dense", "weights"), f"there is no weights file {_shown(mapping.get('file'), path)}")
     return {**mapping, "file": _portable(mapping["file"], path), "sha256": weights.file_digest(path)}
 
 
@@ -223,11 +223,12 @@ def _portable(written: Any, path: Path) -> str:
     return str(written) if Path(os.path.expandvars(str(written))) == path else str(path)
 
 
-def _unset(path: Any) -> str:
-    """A hint, where a path has a variable that is not set."""
-    variable = next((part for part in str(path).split("/") if part.startswith("$")), "")
+def _shown(written: Any, path: Path) -> str:
+    """Where a path leads, or that it has a variable that is not set."""
+    variable = next((part for part in str(written).split("/") if part.startswith("$")), "")
     name = variable.strip("${}")
-    return f": set the environment variable {name}" if name and name not in os.environ else ""
+    unset = name and name not in os.environ
+    return f"{written}: set the environment variable {name} to the folder it is in" if unset else str(path)
 
 
 def _methods(file: suitefile.SuiteFile, index: int, item: Any) -> list[MethodSpec]:

@@ -66,7 +66,7 @@ dense:
   recipe: {{epochs: 12, lr: 0.1}}
 keep_macs: [0.5]
 seeds: [0, 1]
-methods: [random, l1, {name}]
+methods: [random, l1, {name}]   # the first two cut each layer alike, as does {{{name}: {{scope: layer}}}}
 recipe: {{epochs: 4, lr: 0.02}}
 resources: {{cpus: 1}}
 """

@@ -23,6 +23,10 @@ _HOME = {
 __all__ = ["Results", "check", "check_publishable", "draw", "load", "read", "report", "rows", "show", "text"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'leaderboards' has no attribute '{name}'")

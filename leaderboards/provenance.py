@@ -95,7 +95,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         epoch = record.history[i]
         tested = f", test top-1 {number(epoch.top1)} %" if epoch.top1 is not None else ""
         figures = f"loss {epoch.loss:.4f}, training top-1 {number(epoch.train_top1)} %{tested}, lr {epoch.lr:g}"
-        lines.append((f"epoch {i + 1} of {n}", f"{epoch.phase}: {figures}"))
+        done = sum(part.epochs for part in record.history[: i + 1])  # a row may be a part of an epoch
+        lines.append((f"after {done:.4g} epochs", f"{epoch.phase}: {figures}"))
     return lines
 
 

@@ -168,6 +168,14 @@ def test_an_unknown_name_is_answered_with_near_ones(name, hint):
     assert hint in refusal(name)
 
 
+def test_trained_weights_without_a_network_are_refused_in_one_line(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("name resolution\nfailed")
+
+    monkeypatch.setattr("timm.create_model", unreachable)
+    assert "cannot be had" in (said := refusal("resnet18", pretrained=True)) and "name a file" in said
+
+
 def test_bad_keywords_and_values_are_refused_in_one_line():
     assert "'shortcut': 'C'" in refusal("cifar_resnet20", shortcut="C")
     assert "unexpected keyword argument 'width'" in refusal("cifar_vgg16", width=2)

@@ -73,6 +73,8 @@ def test_damaged_and_foreign_files(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=f"{path} cannot be read as safetensors: "):
         compact.load_compact(path)
+    with pytest.raises(ValueError, match="is a folder: name the model.safetensors in it"):
+        compact.load_compact(tmp_path)
     with pytest.raises(ValueError, match="absent cannot be read as safetensors: "):
         compact.load_compact(tmp_path / "absent")
     save_file({"weight": torch.ones(1)}, path)

@@ -67,6 +67,13 @@ def create(
         model = timm.create_model(
             name, pretrained=bool(pretrained), num_classes=num_classes, in_chans=in_chans, **kwargs
         )
+    except OSError as error:  # from the hub, whose errors are ValueErrors too
+        if not pretrained:
+            raise
+        raise BackboneError(
+            f"timm's trained weights of {name} cannot be had: they are not here, and their host cannot be reached; "
+            "load them once where there is a network, or name a file: `dense: {weights: FILE}`"
+        ) from error
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BackboneError(f"backbone {name} cannot be built with {kwargs}: {reason}") from error

@@ -1,4 +1,4 @@
-"""What can be known before anything starts: that the data are here, and that given weights fit their backbone."""
+"""What can be known before anything starts: that the data are here, and given weights too, and fit their backbone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def check(trials: Iterable[Trial], out: Path | None) -> None:
         name = trial.dataset.model_dump_json()
         if name not in loaded:
             loaded[name] = data.load(trial.dataset, seed=trial.seed, device=torch.device("cpu"))
-        if trial.method.name == DENSE and trial.dense and trial.dense.weights:
+        if trial.method.name == DENSE and trial.dense and (trial.dense.weights or trial.dense.pretrained):
             found = loaded[name]
             weights.dense(trial, classes=found.classes, channels=found.channels, image_size=found.image_size)
