@@ -45,12 +45,12 @@ def run_suite(
         raise UserError("resources.gpus: this machine has no GPU that torch can use: take it out, or set it to 0")
     if scheduler == "inline" and address is not None:
         raise UserError("--address is of a Ray cluster, and --scheduler inline uses no Ray: leave one of them out")
+    if address is None:  # the nodes of a cluster have their own disks
+        preflight.check(chosen, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the run folder {out} cannot be made ({error.strerror}): name another with --out") from error
-    if address is None:  # the nodes of a cluster have their own disks
-        preflight.check(chosen, out)
     plan.write(out, wanted, path, trials)
     tracking = wanted.tracking
     with (

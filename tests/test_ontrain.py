@@ -142,7 +142,7 @@ def test_a_real_trial_loses_a_worker_and_goes_on(tmp_path, cluster):
     killed: list[int] = []
 
     def kill_once(status: Any) -> None:
-        if not killed and any(folder.glob("journal/*.epoch-*")) and (lease := next(folder.glob("lease-*"), None)):
+        if not killed and any(folder.glob("journal/[0-9]*.epoch-*")) and (lease := next(folder.glob("lease-*"), None)):
             killed.append(json.loads(lease.read_bytes())["pid"])
             os.kill(killed[0], signal.SIGKILL)
 

@@ -106,7 +106,7 @@ def kill_after(trial: Trial, out: Path, epochs: int) -> str:
     lines: list[str] = []
     while worker.poll() is None and time.monotonic() < deadline:
         lines = history.read_text().splitlines() if history.exists() else []
-        if len(lines) >= epochs and any(folder.glob("journal/*.epoch-*.safetensors")):
+        if len(lines) >= epochs and any(folder.glob("journal/[0-9]*.epoch-*.safetensors")):
             break
         time.sleep(0.005)
     worker.kill()

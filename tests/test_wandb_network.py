@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def short(monkeypatch):
 
 def of(record, folder: Path, state: str) -> Status:
     (one,) = status(folder, state).trials
-    return Status((type(one)(record.trial, record.key, folder, state),))
+    return Status((replace(one, trial=record.trial, key=record.key, folder=folder, state=state),))
 
 
 @pytest.mark.parametrize("how", ["dies", "hangs"])
@@ -168,7 +169,8 @@ tracking: {mode: MODE, project: p}
 
 RUN = """
 import sys
-from bench import cli, track
+from bench import cli
+from bench.tracking import track
 track.FINISH_S = 2
 sys.exit(cli.main(["run", "tiny.yaml", "--scheduler", "inline"]))
 """
