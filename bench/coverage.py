@@ -156,7 +156,7 @@ def _summary(found: Sequence[Cell]) -> str:
     for note, n in Counter(cell.note for cell in found if cell.status == "left out").items():
         sentences.append(f"Left out: {n} with {note}.")
     if count["not run"]:
-        sentences.append(f"Not run yet: {count['not run']} cells.")
+        sentences.append(f"Cells not run yet: {count['not run']}.")
     return " ".join(sentences)
 
 

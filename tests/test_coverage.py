@@ -129,7 +129,7 @@ def test_what_is_left_is_counted_and_other_targets_are_other_cells(tmp_path: Pat
     text = coverage.table(found, "prunebench coverage")
     assert "**1 of 1 cells work.**" in text
     assert "off by 0.25 percentage points" in text
-    assert "Left out: 1 with more than 60 M parameters. Not run yet: 1 cells." in text
+    assert "Left out: 1 with more than 60 M parameters. Cells not run yet: 1." in text
     assert "| resnet50 | ok |" in text and "resnet18" not in text
 
 
