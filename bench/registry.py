@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from importlib.metadata import entry_points
-from types import ModuleType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -30,7 +29,7 @@ def methods() -> dict[str, type[Method]]:
 
 
 def broken() -> list[str]:
-    """Of each plugin that does not load, which and why, in one line; the others can be used all the same."""
+    """Of each module that does not load, which and why, in one line; the others can be used all the same."""
     return _load()[1]
 
 
@@ -39,13 +38,7 @@ def _load() -> tuple[dict[str, type[Method]], list[str]]:
     found: dict[str, type[Method]] = {}
     bad: list[str] = []
     for point in entry_points(group="prunebench.methods"):
-        try:
-            classes = list(_classes(point.load()))
-        except Exception as error:
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            bad.append(f"the method plugin '{point.value}' does not load: {why}")
-            continue
-        for cls in classes:
+        for cls in _classes(point.load, point.value, bad):
             if found.setdefault(cls.name, cls) is not cls:
                 raise RegistryError(
                     f"two methods are called '{cls.name}': {found[cls.name].__module__}, {cls.__module__}"
@@ -53,30 +46,35 @@ def _load() -> tuple[dict[str, type[Method]], list[str]]:
     return dict(sorted(found.items())), bad
 
 
+def find(name: str) -> type[Method]:
+    """The method of that name. Raises RegistryError where it is not installed."""
+    if (cls := methods().get(name)) is None:
+        raise RegistryError("; ".join([f"the method '{name}' is not installed here", *broken()]))
+    return cls
+
+
 def build(spec: MethodSpec) -> Method:
     """The method with its hyper-parameters. Raises RegistryError where it is not installed in this version."""
-    cls = methods().get(spec.name)
-    if cls is None:
-        raise RegistryError("; ".join([f"the method '{spec.name}' is not installed here", *broken()]))
+    cls = find(spec.name)
     if cls.version != spec.version:
         raise RegistryError(f"the trial wants {spec.name} version {spec.version}, installed is {cls.version}")
     return TypeAdapter(cls).validate_python(spec.params)
 
 
-def _classes(target: Any) -> Iterator[type[Method]]:
+def _classes(load: Callable[[], Any], name: str, bad: list[str]) -> Iterator[type[Method]]:
+    """The methods of what `load` gives. Notes in `bad` what does not load, and goes on with the rest of a package."""
+    try:
+        target = load()
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        bad.append(f"the method plugin '{name}' does not load: {why}")
+        return
     if isinstance(target, type):
         yield target
         return
-    modules: list[ModuleType] = [target]
-    if hasattr(target, "__path__"):
-        names = sorted(info.name for info in pkgutil.iter_modules(target.__path__))
-        modules += [importlib.import_module(f"{target.__name__}.{name}") for name in names]
-    for module in modules:
-        for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, Method)
-                and value.name
-                and value.__module__ == module.__name__
-            ):
-                yield value
+    for module in sorted(info.name for info in pkgutil.iter_modules(getattr(target, "__path__", ()))):
+        inner = f"{target.__name__}.{module}"
+        yield from _classes(partial(importlib.import_module, inner), inner, bad)
+    for value in vars(target).values():
+        if isinstance(value, type) and issubclass(value, Method) and value.name and value.__module__ == target.__name__:
+            yield value

@@ -138,7 +138,7 @@ def trials(suite: Suite) -> list[Trial]:
 
 def _dense_trial(common: dict[str, Any], dense: DenseSpec, seed: int) -> Trial:
     """One per seed where it is trained here, one for all seeds where its weights are given."""
-    method = MethodSpec(name=DENSE, version=registry.methods()[DENSE].version)
+    method = MethodSpec(name=DENSE, version=registry.find(DENSE).version)
     if dense.recipe is None:
         return Trial(method=method, recipe=Recipe(epochs=0, lr=1.0), seed=0, **common)
     return Trial(method=method, recipe=dense.recipe, seed=seed, **common)

@@ -139,3 +139,22 @@ def test_a_name_that_cannot_be_had(tmp_path, name, reason):
     with pytest.raises(UserError, match=reason):
         template.write(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_broken_file_of_a_package_does_not_take_the_others_away(tmp_path):
+    inside = tmp_path / "own_methods"
+    inside.mkdir()
+    (inside / "__init__.py").write_text("")
+    (inside / "broken.py").write_text("import nothing_of_that_name\n")
+    (inside / "good.py").write_text(
+        "from bench import OneShot\n\n\nclass Fine(OneShot):\n    name = 'fine'\n\n"
+        "    def score(self, model, run):\n        return {}\n"
+    )
+    info = tmp_path / "own-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: own\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[prunebench.methods]\nown = own_methods\n")
+    listed = prunebench(tmp_path, tmp_path, "list", "methods")
+    assert listed.returncode == 0 and "\nfine " in listed.stdout
+    why = "'own_methods.broken' does not load: ModuleNotFoundError: No module named 'nothing_of_that_name'"
+    assert listed.stderr == f"prunebench: the method plugin {why}\n"
