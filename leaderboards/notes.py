@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
-from leaderboards.columns import LONG, Column
+from leaderboards.columns import LONG, Column, number
 from leaderboards.row import OFF_TARGET
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
@@ -142,7 +142,7 @@ def _speed(board: Board) -> list[str]:
     elsewhere = f" Measurements on {clock.others} more {machines} beside the records." if clock.others else ""
     alone = "with other work running where marked ‡" if clock.loaded else "with the machine to itself"
     dense = [speed for row in board.rows if row.is_dense for speed in (row.single, row.batched) if speed]
-    takes = " and ".join(f"{speed.ms.mean:.3g} ms at batch {speed.batch}" for speed in dense)
+    takes = " and ".join(f"{number(speed.ms.mean)} ms at batch {speed.batch}" for speed in dense)
     return [
         f"Speed-up: time of the dense network / time of this one, timed in turn at batch {batches}, in fp32, on "
         f"{clock.name}, {alone}; of each network the median over the rounds, mean over seeds"

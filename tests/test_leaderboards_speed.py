@@ -43,7 +43,7 @@ def test_a_row_has_the_mean_over_its_seeds(folder: Path) -> None:
 def test_every_format_shows_it(folder: Path) -> None:
     found = boards(read(folder))
     assert "1.75 ± 0.35×" in markdown(found[0]) and "with the machine to itself" in markdown(found[0])
-    assert "the dense network takes 3 ms at batch 1 and 150 ms at batch 64" in markdown(found[0])
+    assert "the dense network takes 3.00 ms at batch 1 and 150.00 ms at batch 64" in markdown(found[0])
     assert r"1.75 $\pm$ 0.35$\times$" in latex(found[0])
     row = next(row for row in csv.DictReader(io.StringIO(csv_table(found))) if row["method"] == "l1")
     assert (row["speedup"], row["batch"], row["batch_latency_ms"]) == ("1.75", "64", "87.5")
