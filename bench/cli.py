@@ -180,6 +180,14 @@ def _parser() -> argparse.ArgumentParser:
     parser_new.add_argument("name", help="such as my_method")
     parser_new.add_argument("--out", type=Path, default=Path(), help="where its folder goes (default: here)")
 
+    parser_check = command(commands.check_method, "check-method")
+    parser_check.add_argument("name", help="of an installed method")
+    parser_check.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a hyper-parameter, such as warm_up=1"
+    )
+    parser_check.add_argument("--epochs", type=int, default=4, help="of training (default: %(default)s)")
+    parser_check.add_argument("--backbone", default="cifar_resnet20", help="default: %(default)s")
+
     parser_export = command(commands.export)
     parser_export.add_argument("network", help="a trial's key, or its beginning, or a model.safetensors")
     parser_export.add_argument("--to", choices=["onnx", "torch"], default="onnx")

@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench import runfolders
 from bench.errors import UserError
+from bench.publish import compare, publish, tell, warn
 from bench.runfolders import RESULTS, RUNS, TABLES
-
-if TYPE_CHECKING:
-    from bench.suite import Suite
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         address=arguments.address,
         retry_failed=arguments.retry_failed,
     )
-    problems = _publish([out], out / "report", mirror=wanted if summary.trained else None)
+    problems = publish([out], out / "report", mirror=wanted if summary.trained else None)
     for line in plan.changed(out, summary.done):
-        _warn(line)
+        warn(line)
     offline = f"; W&B: {out / 'wandb'}" if (out / "wandb").is_dir() else ""
     print(f"records: {out / 'trials'}; logs: `prunebench logs KEY`{offline}")
     print(f"{len(summary.done)} trials done ({summary.trained} now), {len(summary.failed)} failed, ", end="")
@@ -62,7 +58,7 @@ def status(arguments: argparse.Namespace) -> None:
 def report(arguments: argparse.Namespace) -> int:
     """Build tables and page from records, or check those that are there."""
     if arguments.check:
-        return _check(runfolders.find_all(arguments.folders) or [arguments.results], arguments.out or TABLES)
+        return compare(runfolders.find_all(arguments.folders) or [arguments.results], arguments.out or TABLES)
     folders = runfolders.find_all(arguments.folders) or runfolders.every()
     for folder in folders:
         if not folder.is_dir():
@@ -70,7 +66,7 @@ def report(arguments: argparse.Namespace) -> int:
     if not any(map(runfolders.is_ours, folders)):
         raise UserError(f"{folders[0]} holds no records, and is no run folder: nothing is written")
     out = arguments.out or (folders[0] / "report" if len(folders) == 1 else Path("report"))
-    return 1 if _publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
+    return 1 if publish(folders, out, keep=arguments.keep, figures=arguments.figures) else 0
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -79,7 +75,7 @@ def show(arguments: argparse.Namespace) -> int:
 
     folders = runfolders.find_all(arguments.folders) or [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
     found = leaderboards.read(folders)
-    problems = _tell(found.problems)
+    problems = tell(found.problems)
     print(leaderboards.show(found, arguments.key), end="")
     return 1 if problems else 0
 
@@ -132,7 +128,7 @@ def sync(arguments: argparse.Namespace) -> int:
     from bench.tracking import wandb_sync
 
     wandb_sync.check()
-    to, counts = (arguments.project, arguments.entity, _warn), wandb_sync.Sent()
+    to, counts = (arguments.project, arguments.entity, warn), wandb_sync.Sent()
     for folder in runfolders.find_all(arguments.folders) or runfolders.every():
         counts += wandb_sync.send_trials(folder, *to)
         if counts.lost:
@@ -149,7 +145,7 @@ def pull(arguments: argparse.Namespace) -> int:
     from bench.tracking import pull as records
 
     out = arguments.out or RUNS / (arguments.suite or arguments.project.rpartition("/")[2])
-    counts = records.pull(arguments.project, out, suite=arguments.suite, models=arguments.models, note=_warn)
+    counts = records.pull(arguments.project, out, suite=arguments.suite, models=arguments.models, note=warn)
     print(f"{counts} in {out}: `prunebench report {out}`")
     return 1 if counts.refused else 0
 
@@ -160,7 +156,7 @@ def list_names(arguments: argparse.Namespace) -> None:
 
     rows = listing.rows(arguments.what)
     if arguments.what == "methods":
-        _tell(registry.broken())
+        tell(registry.broken())
     print(json.dumps(rows, indent=1) if arguments.json else listing.table(rows))
 
 
@@ -179,11 +175,7 @@ def profile(arguments: argparse.Namespace) -> None:
     """Count a backbone's MACs and parameters."""
     from bench import listing
 
-    for item in arguments.set:
-        if "=" not in item:
-            raise UserError(f"--set wants KEY=VALUE, such as shortcut=B, not '{item}'")
-    values = dict(item.partition("=")[::2] for item in arguments.set)
-    counted = listing.profile(arguments.backbone, values, arguments.dataset)
+    counted = listing.profile(arguments.backbone, _settings(arguments.set), arguments.dataset)
     print(json.dumps(counted, indent=1) if arguments.json else listing.profile_table(counted))
 
 
@@ -201,7 +193,20 @@ def new_method(arguments: argparse.Namespace) -> None:
     paths = template.write(arguments.name, arguments.out)
     root = paths[0].parent
     print("written: " + " ".join(map(str, paths)))
-    print(f"try it: pip install --no-build-isolation -e {root} && prunebench run {root / 'suite.yaml'}")
+    print(f"try it: pip install --no-build-isolation -e {root} && ", end="")
+    print(f"prunebench check-method {arguments.name} && prunebench run {root / 'suite.yaml'}")
+
+
+def check_method(arguments: argparse.Namespace) -> int:
+    """Hold a method to the contract, on a small network."""
+    from bench import contract
+
+    name, values = arguments.name, _settings(arguments.set)
+    if broken := contract.broken_rule(name, values, backbone=arguments.backbone, epochs=arguments.epochs):
+        warn(broken)
+        return 1
+    print(f"{name} keeps the contract")
+    return 0
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -248,51 +253,8 @@ def coverage(arguments: argparse.Namespace) -> None:
     print(f"written: {arguments.out}")
 
 
-def _publish(
-    folders: list[Path], out: Path, *, mirror: Suite | None = None, keep: Sequence[float] = (), figures: bool = False
-) -> list[str]:
-    """Table to the terminal, all formats into `out`; the problems found, also printed."""
-    import leaderboards
-    from leaderboards.boards import boards
-
-    found = leaderboards.read(folders)
-    shown = boards(found, keep)
-    if not shown:
-        _tell(found.problems)
-        raise UserError("there is no record that can be shown: nothing is written")
-    print(leaderboards.text(shown))
-    paths = leaderboards.report(shown, out)
-    if figures:
-        paths += leaderboards.draw(shown, out / "figures")
-    print(f"written: {len(paths)} files in {out}; the page is {out / 'index.html'}")
-    if mirror is not None:
-        from bench import launch
-
-        launch.mirror_report(mirror, leaderboards.rows(shown), out)
-    return _tell(found.problems)
-
-
-def _check(folders: list[Path], tables: Path) -> int:
-    import leaderboards
-
-    if not (tables.exists() or any(folder.exists() for folder in folders)):
-        raise UserError(f"there are neither {' '.join(map(str, folders))} nor {tables}: nothing to compare")
-    found = leaderboards.read(folders)
-    empty = not (found.records or found.unfinished or tables.exists())  # then every file would be missing
-    differences = [] if empty else leaderboards.check(found, tables)
-    if _tell(found.problems + differences):
-        return 1
-    print(f"the tables in {tables} are what {len(found.records)} records give")
-    return 0
-
-
-def _tell(problems: list[str]) -> list[str]:
-    """One line each; what was met twice, while tables were made one after the other, is told once."""
-    problems = list(dict.fromkeys(problems))
-    for problem in problems:
-        _warn(problem)
-    return problems
-
-
-def _warn(text: str) -> None:
-    print(f"prunebench: {text}", file=sys.stderr)
+def _settings(items: list[str]) -> dict[str, str]:
+    for item in items:
+        if "=" not in item:
+            raise UserError(f"--set wants KEY=VALUE, such as shortcut=B, not '{item}'")
+    return dict(item.partition("=")[::2] for item in items)

@@ -107,6 +107,25 @@ def test_they_keep_the_contract(installed, monkeypatch):
         registry._load.cache_clear()
 
 
+def test_the_command_tells_in_one_line_what_is_broken(installed, tmp_path):
+    site = shutil.copytree(installed, tmp_path / "site")
+    kept = prunebench(site, tmp_path, "check-method", "my_method", "--set", "power=1", "--epochs", "2")
+    assert (kept.returncode, kept.stdout, kept.stderr) == (0, "my_method keeps the contract\n", "")
+    own = site / "my_method.py"
+    own.write_text(own.read_text().replace("rows.norm(p=self.power, dim=1)", "torch.rand(len(rows))"))
+    broken = prunebench(site, tmp_path, "check-method", "my_method", "--epochs", "2")
+    assert broken.returncode == 1 and broken.stderr.count("\n") == 1
+    assert broken.stderr.startswith("prunebench: my_method breaks the rule ") and "global random generator" in broken.stderr
+    for words, why in (
+        (["my_methd"], "did you mean 'my_method'"),
+        (["l1", "--set", "scope=3"], "l1: scope: Input should be"),
+        (["l1", "--set", "scope"], "--set wants KEY=VALUE"),
+        (["l1", "--backbone", "resnet500"], "unknown backbone 'resnet500'; did you mean"),
+    ):
+        refused = prunebench(site, tmp_path, "check-method", *words)
+        assert refused.returncode == 2 and why in refused.stderr and refused.stderr.count("\n") == 1
+
+
 def test_the_documentation_shows_what_is_written(installed):
     text = (Path(__file__).parents[1] / "docs" / "adding-a-method.md").read_text()
     shown = text.split("```python\n", 1)[1].split("```", 1)[0]
