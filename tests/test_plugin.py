@@ -115,7 +115,10 @@ def test_the_command_tells_in_one_line_what_is_broken(installed, tmp_path):
     own.write_text(own.read_text().replace("rows.norm(p=self.power, dim=1)", "torch.rand(len(rows))"))
     broken = prunebench(site, tmp_path, "check-method", "my_method", "--epochs", "2")
     assert broken.returncode == 1 and broken.stderr.count("\n") == 1
-    assert broken.stderr.startswith("prunebench: my_method breaks the rule ") and "global random generator" in broken.stderr
+    assert (
+        broken.stderr.startswith("prunebench: my_method breaks the rule ")
+        and "global random generator" in broken.stderr
+    )
     for words, why in (
         (["my_methd"], "did you mean 'my_method'"),
         (["l1", "--set", "scope=3"], "l1: scope: Input should be"),
