@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench import runfolders
 from bench.errors import UserError
@@ -253,8 +254,10 @@ def coverage(arguments: argparse.Namespace) -> None:
     print(f"written: {arguments.out}")
 
 
-def _settings(items: list[str]) -> dict[str, str]:
+def _settings(items: list[str]) -> dict[str, Any]:
+    import yaml
+
     for item in items:
         if "=" not in item:
             raise UserError(f"--set wants KEY=VALUE, such as shortcut=B, not '{item}'")
-    return dict(item.partition("=")[::2] for item in items)
+    return {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in items)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ def labels(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     for trial in trials:
         name, seed, own = _name(trial), trial["seed"], trial["method"].get("params", {})
         differing = [
-            f" {key}={_text(value)}"
+            f" {key}={as_text(value)}"
             for key, value in own.items()
             if any(other.get(key) != value for other in alike[name, seed])
         ]
@@ -29,5 +30,8 @@ def _name(trial: Mapping[str, Any]) -> str:
     return trial["method"]["name"] + ("" if keep is None else f" {100 * keep:g}%")
 
 
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def as_text(value: Any) -> str:
+    """A hyper-parameter as people write it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -60,7 +60,7 @@ def table(entries: list[dict[str, Any]]) -> str:
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def profile(backbone: str, kwargs: Mapping[str, str], dataset: str | None) -> dict[str, Any]:
+def profile(backbone: str, kwargs: Mapping[str, Any], dataset: str | None) -> dict[str, Any]:
     """MACs and parameters of a backbone for a data set's images and classes, layer by layer."""
     import torch
 
@@ -71,7 +71,7 @@ def profile(backbone: str, kwargs: Mapping[str, str], dataset: str | None) -> di
         from bench.suitefile import nearest
 
         raise UserError(f"unknown backbone '{backbone}'{nearest(backbone, known)}")
-    values = {key: yaml.safe_load(value) for key, value in kwargs.items()}
+    values = dict(kwargs)
     classes, channels, size = (
         data.shape(dataset) if dataset else ((10, 3, 32) if backbone.startswith("cifar_") else (1000, 3, 224))
     )
@@ -118,7 +118,10 @@ def _name(value: Any) -> str:
 
 def _paths(values: Mapping[str, Any]) -> list[str]:
     """The files and folders of one's own that a suite names: images, and the weights of its dense network."""
-    dense = values.get("dense")
-    weights = dense.get("weights") if isinstance(dense, dict) else None
-    places = [values["dataset"], {"root": weights.get("file") if isinstance(weights, dict) else weights}]
-    return [place["root"] for place in places if isinstance(place, dict) and place.get("root")]
+
+    def field(value: Any, name: str) -> Any:
+        return value.get(name) if isinstance(value, dict) else None
+
+    weights = field(values.get("dense"), "weights")
+    paths = [field(values["dataset"], "root"), weights if isinstance(weights, str) else field(weights, "file")]
+    return [path for path in paths if path]

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from bench.errors import UserError
 from bench.method import Method
 from bench.spec import MethodSpec
+from bench.suitefile import nearest
 
 
 class RegistryError(UserError):
@@ -44,6 +45,12 @@ def _load() -> tuple[dict[str, type[Method]], list[str]]:
                     f"two methods are called '{cls.name}': {found[cls.name].__module__}, {cls.__module__}"
                 )
     return dict(sorted(found.items())), bad
+
+
+def unknown(name: str) -> str:
+    """What to say of a name that no method has: the nearest, and what does not load."""
+    near = nearest(name, methods()) or ": `prunebench list methods` shows those that are installed"
+    return "; ".join([f"unknown method '{name}'{near}", *broken()])
 
 
 def find(name: str) -> type[Method]:

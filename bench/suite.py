@@ -239,7 +239,7 @@ def _methods(file: suitefile.SuiteFile, index: int, item: Any) -> list[MethodSpe
     ((name, params),) = mapping.items()
     known = registry.methods()
     if name not in known:
-        raise file.error(("methods", index), _unknown(str(name), list(known)))
+        raise file.error(("methods", index), registry.unknown(str(name)))
     adapter: TypeAdapter[Method] = TypeAdapter(known[name])
     choices = [_choices(known[name], key, value) for key, value in (params or {}).items()]
     specs = []
@@ -250,11 +250,6 @@ def _methods(file: suitefile.SuiteFile, index: int, item: Any) -> list[MethodSpe
             raise file.explain(error, known[name], ("methods", index, name)) from error
         specs.append(MethodSpec(name=name, version=known[name].version, params=adapter.dump_python(built, mode="json")))
     return specs
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    near = suitefile.nearest(name, known) or ": `prunebench list methods` shows those that are installed"
-    return "; ".join([f"unknown method '{name}'{near}", *registry.broken()])
 
 
 def _choices(method: type[Method], field: str, value: Any) -> list[Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from bench.labels import as_text
 from leaderboards.boards import Board
-from leaderboards.row import Row, as_text
+from leaderboards.row import Row
 
 NAMED = 6
 """Rows that a note names one by one; more are counted."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.labels import as_text
 from bench.spec import DENSE, Trial
 from leaderboards.escape import plain
 from leaderboards.results import About, Entry, Unfinished
@@ -216,13 +217,6 @@ def label(rows: list[Row]) -> None:
                 if n in row.detail and n != hidden
             ]
             row.label = plain(f"{row.method} ({', '.join(shown)})" if shown else row.method)
-
-
-def as_text(value: Any) -> str:
-    """A hyper-parameter as people write it."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def mark_and_rank(rows: list[Row]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +42,7 @@ def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None
     tracking = {"project": wanted.tracking.project, "entity": wanted.tracking.entity}
     write_json(plan, {**values, "tracking": tracking, "trials": list(entries.values())})
     write_text(out / "suite.yaml", text)  # for readers of the tables: what asked for these trials
-    write_json(out / "methods.json", _methods(out) | _descriptions())  # with those that are installed no more
+    _describe(out)
 
 
 def add(out: Path, suite: str, entity: str, project: str, trials: Iterable[Trial]) -> None:
@@ -61,35 +61,35 @@ def add(out: Path, suite: str, entity: str, project: str, trials: Iterable[Trial
     new = [entry for key, entry in _entries(trials).items() if key not in known]
     if new or not path.exists():
         write_json(path, {**plan, "trials": [*plan["trials"], *new]})
-    write_json(out / "methods.json", _methods(out) | _descriptions())
+    _describe(out)
 
 
 def changed(out: Path, keys: Iterable[str]) -> list[str]:
     """One line for each method whose file is no longer what made its records here, of the trials with these keys."""
-    counts: Counter[str] = Counter()
+    made: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         record = read_object(out / "trials" / key / "record.json")
         with suppress(KeyError, TypeError):
-            name, source = record["trial"]["method"]["name"], record.get("method_source")
-            counts[name] += source not in (None, sources.digest_of(registry.methods()[name]))
-    return [
-        f"{sources.file_of(registry.methods()[name])} has changed since {n} of {name}'s records here were made; these "
-        "stay: raise its `version` to run the trials anew"
-        for name, n in counts.items()
-        if n
-    ]
+            made[record["trial"]["method"]["name"]].append(record["method_source"])
+    lines = []
+    for name, cls in registry.methods().items():
+        now = sources.digest_of(cls) if name in made else None
+        if n := sum(old not in (None, now) for old in made.get(name, ())):
+            lines.append(
+                f"{sources.file_of(cls)} has changed since {n} of {name}'s records here were made; these stay: raise "
+                "its `version` to run the trials anew"
+            )
+    return lines
 
 
 def _entries(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
     return {trial.key: {"key": trial.key, "trial": trial.model_dump(mode="json")} for trial in trials}
 
 
-def _methods(out: Path) -> dict[str, Any]:
-    try:
-        values = json.loads((out / "methods.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
+def _describe(out: Path) -> None:
+    """Bring methods.json up to date; what is installed no more keeps its entry."""
+    path = out / "methods.json"
+    write_json(path, read_object(path) | _descriptions())
 
 
 def _descriptions() -> dict[str, Any]:
