@@ -27,6 +27,7 @@ dist.init_process_group(
     "gloo", init_method=f"file://{meet}", rank=int(rank), world_size=int(size), timeout=timedelta(minutes=5)
 )
 getattr(__import__(name.partition(":")[0]), name.partition(":")[2])(Group(), Path(out))
+dist.destroy_process_group()  # else the threads that reduce may outlive the interpreter, which aborts
 """
 
 
