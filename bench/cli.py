@@ -89,7 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     parser_run.add_argument("suite", help="a name from `prunebench list suites`, or a YAML file")
     parser_run.add_argument("--out", type=Path, help="run folder (default: runs/NAME)")
     parser_run.add_argument(
-        "--only", type=_comma, default=[], metavar="METHODS", help="such as l1,dcff; and what they need"
+        "--only",
+        type=_comma,
+        default=[],
+        metavar="METHODS",
+        help="such as l1,dcff, or a trial's key; and what they need",
     )
     parser_run.add_argument(
         "--seeds", type=_numbers, default=[], metavar="SEEDS", help="such as 0,1,2 in place of the suite's"

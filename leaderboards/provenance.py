@@ -37,17 +37,17 @@ def show(folders: Folders | Results, key: str) -> str:
 
 
 def command(entry: Entry, here: bool = False) -> str:
-    """The command that runs the trial again, with as many threads, in a folder of its own.
+    """The command that runs this trial again, with as many threads, in a folder of its own.
 
-    The suite is one that comes along, or a file of its name; `here`: where it lies on this machine, if that is known.
+    It refuses where the suite, or the method's version, is another by now. The suite is one that comes along, or a
+    file of its name; `here`: where it lies on this machine, if that is known.
     """
-    record, trial = entry.record, entry.record.trial
+    record = entry.record
     own = files("bench").joinpath("suites", f"{record.suite}.yaml")
     suite = record.suite if own.is_file() else f"{record.suite}.yaml"
     if here and entry.asked and not (own.is_file() and own.read_bytes() == entry.asked.path.read_bytes()):
         suite = str(entry.asked.path)
-    words = ["prunebench", "run", suite, "--only", trial.method.name, "--seeds", str(trial.seed)]
-    words += ["--keep", f"{trial.keep_macs:g}"] if trial.keep_macs else []
+    words = ["prunebench", "run", suite, "--only", record.key, "--seeds", str(record.trial.seed)]
     words += ["--scheduler", "inline", "--out", f"runs/again-{record.key}"]
     return f"OMP_NUM_THREADS={record.machine.threads} {shlex.join(words)}"
 

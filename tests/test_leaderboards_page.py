@@ -111,7 +111,10 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
     suite = board.locator(".detail a.suite")
     assert suite.inner_text() == "suite.yaml, line 4" and suite.get_attribute("href") == "../suite.yaml#L4"
     assert board.locator(".detail pre").inner_text() == "- dcff: {}"
-    assert "prunebench run tiny.yaml --only dcff --seeds 0 --keep 0.5" in board.locator(".detail li").first.inner_text()
+    assert (
+        f"prunebench run tiny.yaml --only {link.inner_text()} --seeds 0"
+        in board.locator(".detail li").first.inner_text()
+    )
     assert board.locator(".detail svg").count() >= 3
     assert page.url.endswith("#cifar10-cifar-resnet20-matched-track/dcff/50%20%25")
     page.reload()  # as one who is sent the link
@@ -123,6 +126,10 @@ def test_in_a_browser(browser: Any, folder: Path, width: int, scheme: str) -> No
         >= 1
     )  # DCFF's own colour
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("location.hash = '#%'")
+    page.reload()  # by an address that is none of ours
+    board.locator("> .table .tabulator-row").first.press("Enter")
+    link.wait_for()
     with page.expect_navigation():
         link.click()
     assert page.url.endswith("record.json")

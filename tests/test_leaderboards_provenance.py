@@ -18,7 +18,7 @@ def test_a_record_is_shown_by_the_beginning_of_its_key(tmp_path: Path) -> None:
     lines = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line)
     assert lines["MACs"] == "20,000,000 (50.00 % of 40,000,000)"
     again = f"--scheduler inline --out runs/again-{record.key}"
-    assert lines["again"] == f"OMP_NUM_THREADS=1 prunebench run tiny.yaml --only l1 --seeds 0 --keep 0.5 {again}"
+    assert lines["again"] == f"OMP_NUM_THREADS=1 prunebench run tiny.yaml --only {record.key} --seeds 0 {again}"
     assert lines["machine.commit"] == "abc" and '"scope": "layer"' in lines["trial.method"]
     epochs = re.findall(r"^after ([0-9]+) epochs ", text, re.MULTILINE)
     assert len(epochs) == 12 and epochs[0] == "1" and epochs[-1] == "100"

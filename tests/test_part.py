@@ -24,6 +24,7 @@ def test_by_method_and_by_target():
     assert chosen(only=["scratch"]) == [DENSE, DCFF, SCRATCH]
     assert chosen(keep=[0.3]) == [DENSE, FINETUNE, L1_LESS]  # what has no target belongs to every one
     assert chosen(only=["l1"], keep=[0.5]) == [DENSE, L1]
+    assert chosen(only=[L1_LESS.key, "finetune"]) == [DENSE, FINETUNE, L1_LESS]
 
 
 def test_shares_cover_all_and_bring_what_they_need():
@@ -38,7 +39,13 @@ def test_more_shares_than_trials_leave_some_empty():
 
 @pytest.mark.parametrize(
     ("part", "words"),
-    [({"only": ["l2"]}, r"'l2' is not in this suite \(it has dcff, dense"), ({"keep": [0.4]}, r"0.4 .*\(0.3, 0.5\)")],
+    [
+        (
+            {"only": ["l2"]},
+            r"'l2' is not in this suite with these seeds \(it has dcff, dense, finetune, l1, scratch, and no",
+        ),
+        ({"keep": [0.4]}, r"0.4 .*\(0.3, 0.5\)"),
+    ],
 )
 def test_what_the_suite_lacks_is_named(part, words):
     with pytest.raises(SuiteError, match=words):

@@ -99,6 +99,11 @@ def test_a_pipe_gets_a_heartbeat():
     ]
 
 
+def test_after_the_last_step_no_time_is_told():
+    last = {**HALF_WAY, "epoch": 10.0, "eta_s": 0.2}
+    assert doing(trial("l1", "running", progress=last)) == "tock, epoch 10.0/10, 1234 images/s"
+
+
 def test_a_terminal_gets_a_display(monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")

@@ -95,7 +95,9 @@ def doing(trial: TrialStatus) -> str:
     if now.get("epochs"):
         parts.append(f"epoch {now.get('epoch', 0):.1f}/{now['epochs']:g}")
     if now.get("images_per_s"):
-        parts += [f"{now['images_per_s']:.0f} images/s", f"ETA {duration(now.get('eta_s', 0))}"]
+        parts.append(f"{now['images_per_s']:.0f} images/s")
+        if left := round(now.get("eta_s", 0)):  # what comes after the last epoch, such as a test, is not told of
+            parts.append(f"ETA {duration(left)}")
     return ", ".join(parts)
 
 

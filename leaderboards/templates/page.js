@@ -33,7 +33,10 @@ for (const board of boards) {
 
 /* #BOARD, or #BOARD/METHOD/POINT with the details of that row. */
 function follow(hash) {
-  const [name, label, point] = hash.slice(1).split("/").map(decodeURIComponent);
+  let name, label, point;
+  try {
+    [name, label, point] = hash.slice(1).split("/").map(decodeURIComponent);
+  } catch { return; }  // no link of ours
   const board = boards.find((board) => board.name === name);
   if (!board) return;
   const section = document.getElementById(name), id = board.rows.findIndex((row) => row.label === label && row.point === point);
