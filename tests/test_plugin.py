@@ -45,10 +45,10 @@ def installed(tmp_path_factory):
     return root / "site"
 
 
-def prunebench(installed, folder, *arguments):
+def prunebench(installed, folder, *arguments, safe=()):
     path = os.pathsep.join([str(installed), str(Path(cli.__file__).parents[1])])
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "bench.cli", *arguments],
+        [sys.executable, *safe, "-W", "ignore", "-m", "bench.cli", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -69,6 +69,16 @@ def test_an_installed_method_gets_a_row(installed, tmp_path):
     table = (tmp_path / "out" / "report" / "table.md").read_text()
     for text in (done.stdout, table.replace("\\", "")):  # Markdown escapes the underscore
         assert "spread" in text and "my_method" in text
+
+
+def test_a_folder_of_the_same_name_hides_no_plugin_from_ray(installed, tmp_path):
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("  - random\n  - spread: {power: 2}\n", ""))
+    for name in ("bench", "methods", "my_method"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('this is none of ours')\n")
+    # -P, as for the installed command: the folder where it is typed is not searched for modules
+    done = prunebench(installed, tmp_path, "run", "suite.yaml", "--out", "my_method", safe=["-P"])
+    assert done.returncode == 0 and "2 trials done" in done.stdout, done.stdout + done.stderr
 
 
 def test_installed_methods_are_listed(installed, tmp_path):

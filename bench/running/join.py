@@ -27,7 +27,11 @@ def start(ray: Any, address: str | None) -> None:
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
     # "local" also where RAY_ADDRESS is set: a cluster is joined only when asked for. Results go through the disk, so
     # the object store is as small as Ray lets it be.
-    own = {"include_dashboard": False, "object_store_memory": 80 * 2**20} if address is None else {}
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 * 2**20} if address is None else {}
+    # Else Ray puts the folder where this command was typed in front of what workers import from: a folder there that
+    # is called `bench`, or as a plugin, would hide the installed one.
+    own["job_config"] = ray.job_config.JobConfig()
+    own["job_config"]._client_job = True
     try:
         with _as_before(), _hushed(address is not None):
             ray.init(address=address or "local", configure_logging=False, log_to_driver=False, **own)

@@ -56,8 +56,9 @@ class OnRay:
                 f"a trial asks for {asks} (there are: {there}): lower `resources` in the suite, or join a cluster with "
                 "--address"
             )
-        # A worker sees what this process sees, wherever `bench` and the methods were imported from.
-        env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        # A worker sees what this process sees, wherever `bench` and the methods were imported from, and nothing else:
+        # not the folder where it starts.
+        env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path), "PYTHONSAFEPATH": "1"}
         if self.address:
             self.cluster = Cluster(ray, self.out, {**env, "CUDA_VISIBLE_DEVICES": ""})
         else:
