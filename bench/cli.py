@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,21 +11,24 @@ from typing import Any
 
 from bench import commands, runfolders
 from bench.errors import UserError
+from bench.outlasting import outlasting
 from bench.running.interrupts import interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (something failed), 2 (refused) or 130 (interrupted)."""
     arguments = _parser().parse_args(argv)
+    with outlasting():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         with interruptible(ends=True):
             return int(arguments.run(arguments) or 0)
     except UserError as error:
         print(f"prunebench: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         print(f"prunebench: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 2
