@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     parser_show = command(commands.show)
-    parser_show.add_argument("key", help="a record's key, or its beginning")
+    parser_show.add_argument("key", help="a record's key, its beginning, or its record.json")
     parser_show.add_argument(
         "folders", nargs="*", type=Path, help="where to look (default: all of runs/, and the reviewed results)"
     )

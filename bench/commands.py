@@ -74,10 +74,14 @@ def show(arguments: argparse.Namespace) -> int:
     """Show where a result comes from: its trial, machine, history and command."""
     import leaderboards
 
-    folders = runfolders.find_all(arguments.folders) or [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
-    found = leaderboards.read(folders)
+    folders, key = arguments.folders, arguments.key
+    if key.endswith("record.json") and Path(key).is_file():
+        trial = Path(key).absolute().parent
+        folders, key = [trial.parents[1] if trial.parent.name == "trials" else trial], trial.name
+    ours = [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
+    found = leaderboards.read(runfolders.find_all(folders) or ours)
     problems = tell(found.problems)
-    print(leaderboards.show(found, arguments.key), end="")
+    print(leaderboards.show(found, key), end="")
     return 1 if problems else 0
 
 

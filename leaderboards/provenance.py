@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from bench.errors import UserError
+from bench.jsonfile import read_object
 from bench.record import read_record
 from leaderboards.columns import number
 from leaderboards.escape import plain
+from leaderboards.files import PLAN, SUITE, home
 from leaderboards.results import Entry, Folders, Results, read
 
 CURVE = 12
@@ -32,24 +36,42 @@ def show(folders: Folders | Results, key: str) -> str:
         raise UserError(f"{len(keys)} trials have a key that begins with '{plain(key)}': {', '.join(keys[:5])}{more}")
     if unfinished:
         item = unfinished[keys[0]]
-        return f"{item.trial.key}  {plain(item.trial.label)}\n{item.state}: {plain(item.reason)}\n"
+        told = f"{item.trial.key}  {plain(item.trial.label)}\n{item.state}: {plain(item.reason)}\n"
+        return told + (f"told in {plain(str(item.path))}, and by `prunebench logs`\n" if item.state == "failed" else "")
     return "\n".join(f"{name:<22} {plain(value)}".rstrip() for name, value in _lines(found[keys[0]])) + "\n"
 
 
 def command(entry: Entry, here: bool = False) -> str:
     """The command that runs this trial again, with as many threads, in a folder of its own.
 
-    It refuses where the suite, or the method's version, is another by now. The suite is one that comes along, or a
-    file of its name; `here`: where it lies on this machine, if that is known.
+    It refuses where the suite, or the method's version, is another by now. `here`: with the suite file where it lies on
+    this machine, if it can be found; else a suite that comes along, or a file of its name.
     """
     record = entry.record
-    own = files("bench").joinpath("suites", f"{record.suite}.yaml")
-    suite = record.suite if own.is_file() else f"{record.suite}.yaml"
-    if here and entry.asked and not (own.is_file() and own.read_bytes() == entry.asked.path.read_bytes()):
-        suite = str(entry.asked.path)
+    suite = _suite(entry) if here else record.suite if _own(record.suite).is_file() else f"{record.suite}.yaml"
     words = ["prunebench", "run", suite, "--only", record.key, "--seeds", str(record.trial.seed)]
     words += ["--scheduler", "inline", "--out", f"runs/again-{record.key}"]
     return f"OMP_NUM_THREADS={record.machine.threads} {shlex.join(words)}"
+
+
+def _suite(entry: Entry) -> str:
+    """The suite that comes along, the file that the run was started from, or the copy that it keeps.
+
+    The file before its copy, for paths in it are taken from where it lies.
+    """
+    name, folder = entry.record.suite, home(entry.path)
+    copy, own = folder / SUITE, _own(name)
+    text = copy.read_bytes() if copy.is_file() else b""
+    if own.is_file() and text in (b"", own.read_bytes()):
+        return name
+    source = Path(str(read_object(folder / PLAN).get("source") or name))
+    if text and source.is_file() and source.read_bytes() == text:
+        return str(source)
+    return str(copy) if text else f"{name}.yaml"
+
+
+def _own(suite: str) -> Traversable:
+    return files("bench").joinpath("suites", f"{suite}.yaml")
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:

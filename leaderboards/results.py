@@ -52,6 +52,8 @@ class Unfinished:
     reason: str
     about: About = field(default_factory=dict)
     """What its run said of its method."""
+    path: Path = Path()
+    """The file that tells of it."""
 
 
 @dataclass
@@ -207,7 +209,7 @@ def _agree(one: Record, other: Record) -> bool:
 
 
 def _unfinished(trial: Trial, state: str, reason: str, path: Path, methods: dict[Path, dict[str, About]]) -> Unfinished:
-    return Unfinished(trial, state, reason, methods[home(path)].get(trial.method.name, {}))
+    return Unfinished(trial, state, reason, methods[home(path)].get(trial.method.name, {}), path)
 
 
 def _plan(path: Path) -> list[Trial]:

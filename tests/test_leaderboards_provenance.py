@@ -10,6 +10,7 @@ from records import make_history, make_record, make_trial, save, save_failure
 
 import leaderboards
 from bench.errors import UserError
+from bench.record import write_json
 
 
 def test_a_record_is_shown_by_the_beginning_of_its_key(tmp_path: Path) -> None:
@@ -28,7 +29,25 @@ def test_a_record_is_shown_by_the_beginning_of_its_key(tmp_path: Path) -> None:
 def test_a_failed_trial_says_why(tmp_path: Path) -> None:
     trial = make_trial()
     save_failure(tmp_path, trial, "the loss is NaN")
-    assert "failed: the loss is NaN" in leaderboards.show(tmp_path, trial.key)
+    told = leaderboards.show(tmp_path, trial.key)
+    assert "failed: the loss is NaN" in told and str(tmp_path / "trials" / trial.key / "failed-1.json") in told
+
+
+def test_its_suite_is_where_it_was_or_the_copy_of_it(tmp_path: Path) -> None:
+    record, run, source = make_record(make_trial("dense")), tmp_path / "run", tmp_path / "mine.yaml"
+    save(run, record)
+
+    def again() -> str:
+        return re.search("^again .*prunebench run (.*) --only", leaderboards.show(run, record.key), re.M)[1]
+
+    assert again() == "tiny.yaml"
+    for path in (source, run / "suite.yaml"):
+        path.write_text("name: tiny\n")
+    assert again() == str(run / "suite.yaml")
+    write_json(run / "plan.json", {"source": str(source), "trials": []})
+    assert again() == str(source)  # paths in it are taken from where it lies
+    source.write_text("name: changed\n")
+    assert again() == str(run / "suite.yaml")
 
 
 def test_unknown_and_ambiguous_keys_are_refused(tmp_path: Path) -> None:
