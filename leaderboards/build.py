@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.record import RecordError, beside
 from leaderboards.boards import Board, Boards, boards
+from leaderboards.doubts import doubts
 from leaderboards.latex import HEAD, bibtex, latex, latex_compact
 from leaderboards.notes import board_names
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
@@ -45,20 +47,11 @@ def rows(source: Folders | Results | Boards) -> list[dict[str, object]]:
 def check(folders: Folders | Results, out: str | Path, publishable: bool = True) -> list[str]:
     """Where the files in `out` differ from what the records give, one line each; [] when they agree.
 
-    `publishable`: records that may not enter a leaderboard, and networks too large for one, are named too.
+    `publishable`: what may not enter a leaderboard is named too: smoke records, networks that are too large, results of
+    code that is in no commit, records that contradict each other or their suite.
     """
     results, folder = folders if isinstance(folders, Results) else read(folders), Path(out)
-    differences = []
-    for entry in results.records if publishable else ():
-        try:
-            check_publishable(entry.record)
-        except RecordError as error:
-            differences.append(f"{entry.path}: {error}")
-        if entry.record.machine.commit.endswith("+"):
-            differences.append(f"{entry.path} was made with changes not committed: run it from a clean checkout")
-        network = beside(entry.path, "model.safetensors")
-        if network.is_file() and network.stat().st_size > MAX_NETWORK:
-            differences.append(f"{network} is larger than {MAX_NETWORK // 10**6} MB: leave it out")
+    differences = list(_unpublishable(results)) if publishable else []
     contents = render(results, folder)
     remedy = f"make it with `prunebench report FOLDER --out {folder}`, and commit it"
     for name, content in contents.items():
@@ -70,6 +63,22 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
     paths = [folder / name for name in contents]
     differences += [f"{path} belongs to no board any more: remove it" for path in _left_over(folder, paths)]
     return differences
+
+
+def _unpublishable(results: Results) -> Iterator[str]:
+    for entry in results.records:
+        try:
+            check_publishable(entry.record)
+        except RecordError as error:
+            yield f"{entry.path}: {error}"
+        timed = (f"the speed beside {entry.path} was measured", *(x.machine.commit for x in entry.latencies))
+        for what, *commits in ((f"{entry.path} was made", entry.record.machine.commit), timed):
+            if any(commit.endswith("+") for commit in commits):
+                yield f"{what} with changes not committed: do it again from a clean checkout"
+        network = beside(entry.path, "model.safetensors")
+        if network.is_file() and network.stat().st_size > MAX_NETWORK:
+            yield f"{network} is larger than {MAX_NETWORK // 10**6} MB: leave it out"
+    yield from doubts(results)
 
 
 def render(source: Folders | Results | Boards, out: Path) -> dict[str, str]:

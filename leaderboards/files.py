@@ -22,6 +22,7 @@ def files(folder: Path) -> Iterator[Path]:
         names.sort(key=lambda name: (name not in (SUITE, METHODS), name))  # what records are looked up in comes first
         wanted = (n for n in names if n in (SUITE, METHODS, PLAN) or RECORD.fullmatch(n) or LATENCY.fullmatch(n))
         yield from (Path(where, name) for name in wanted)
+        yield from (Path(where, name) for name in folders if name == "record.json")  # no record: reading it says so
         tries = [(int(match[1]), name) for name in names if (match := FAILED.fullmatch(name))]
         if tries:
             yield Path(where, max(tries)[1])

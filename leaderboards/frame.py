@@ -39,7 +39,7 @@ def load(folders: Folders) -> pd.DataFrame:
 def _asked(trial: Trial) -> dict[str, Any]:
     """What is known of a trial before it has run."""
     values: dict[str, Any] = {
-        "key": trial.key, "state": "done", "method": trial.method.name, "version": trial.method.version,
+        "key": trial.key, "state": "done", "reason": "", "method": trial.method.name, "version": trial.method.version,
         "dataset": trial.dataset.name, "subset": trial.dataset.subset, "backbone": trial.backbone.name,
         "track": trial.track, "keep_macs": trial.keep_macs, "seed": trial.seed, "smoke": trial.smoke,
         "protocol": trial.protocol, "twin": trial.twin, "baseline": trial.baseline,

@@ -127,10 +127,18 @@ def _few_seeds(board: Board) -> list[str]:
     rows = [row for row in board.rows if row.n and not row.is_dense]
     points = dict.fromkeys(row.point for row in rows)
     few = [point for point in points if max(row.n for row in rows if row.point == point) < MIN_SEEDS]
-    if not few:
-        return []
-    where = "No row has" if len(few) == len(points) else f"At {' and '.join(few)} no row has"
-    return [f"{where} {MIN_SEEDS} seeds yet: which of two rows is the better one cannot be told."]
+    apart = [
+        point
+        for point in points
+        if sum(row.n >= MIN_SEEDS for row in rows if row.point == point) > 1
+        and not any(row.rank for row in rows if row.point == point)
+    ]
+    lines = []
+    for where, lack in ((few, f"no row has {MIN_SEEDS} seeds yet"), (apart, f"no two rows share {MIN_SEEDS} seeds")):
+        if where:
+            at = lack.capitalize() if len(where) == len(points) else f"At {' and '.join(where)} {lack}"
+            lines.append(f"{at}: which of two rows is the better one cannot be told.")
+    return lines
 
 
 def _speed(board: Board) -> list[str]:

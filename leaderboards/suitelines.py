@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -44,22 +45,35 @@ class SuiteCopy:
             self._known[key] = self._find(method) if self._file.values.get("name") == suite else None
         return self._known[key]
 
+    def methods(self) -> list[tuple[str, int]]:
+        """The names under `methods`, with their lines."""
+        return [(name, node.start_mark.line + 1) for name, _, node in self._items() if isinstance(name, str)]
+
+    def points(self) -> list[float]:
+        """Its targets, shares of the MACs to keep."""
+        given = self._file.values.get("keep_macs")
+        return [
+            float(point) for point in (given if isinstance(given, list) else [given]) if isinstance(point, int | float)
+        ]
+
     def _find(self, method: MethodSpec) -> SuiteLine | None:
-        items = self._file.values.get("methods")
-        for item, node in zip(items if isinstance(items, list) else [], self._nodes(), strict=False):
-            name, given = next(iter(item.items())) if isinstance(item, dict) and item else (item, None)
-            if name == method.name and all(_asks_for(v, method.params.get(k)) for k, v in _items(given)):
+        for name, given, node in self._items():
+            if name == method.name and all(_asks_for(v, method.params.get(k)) for k, v in _pairs(given)):
                 first = node.start_mark.line
                 return SuiteLine(self.path, first + 1, "\n".join(_entry(self._lines[first:])))
         return None
 
-    def _nodes(self) -> list[Any]:
-        root = self._file.root
+    def _items(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Name, hyper-parameters and YAML node of each entry."""
+        root, items = self._file.root, self._file.values.get("methods")
         pairs = root.value if isinstance(root, yaml.MappingNode) else []
-        return next((value.value for key, value in pairs if key.value == "methods"), [])
+        nodes: list[Any] = next((value.value for key, value in pairs if key.value == "methods"), [])
+        for item, node in zip(items if isinstance(items, list) else [], nodes, strict=False):
+            name, given = next(iter(item.items())) if isinstance(item, dict) and item else (item, None)
+            yield name, given, node
 
 
-def _items(given: Any) -> list[tuple[Any, Any]]:
+def _pairs(given: Any) -> list[tuple[Any, Any]]:
     return list(given.items()) if isinstance(given, dict) else []
 
 

@@ -72,6 +72,14 @@ def test_points_with_too_few_seeds_are_named(tmp_path: Path) -> None:
     assert "At 70 % no row has 3 seeds yet: which of two rows" in said
 
 
+def test_rows_that_share_no_seeds_are_told_of(tmp_path: Path) -> None:
+    records = [make_record(make_trial(seed=seed)) for seed in range(3)]
+    records += [make_record(make_trial("fpgm", seed=seed)) for seed in range(2, 5)]
+    assert "\nNo two rows share 3 seeds: which of two rows" in text(tmp_path, *records)
+    records += [make_record(make_trial("fpgm", seed=seed)) for seed in range(2)]
+    assert "share 3 seeds" not in text(tmp_path / "b", *records)
+
+
 def test_headers_that_cannot_speak_for_themselves_are_explained(tmp_path: Path) -> None:
     said = text(tmp_path, make_record(cut_top1=50.0))
     for start in ("fvcore total: ", "Starts from: ", "Training: MACs of all", "After the cut: "):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from records import machine, make_record, make_trial, save, save_failure, save_plan
+from records import machine, make_latency, make_record, make_trial, save, save_failure, save_latency, save_plan
 
 import leaderboards
 from bench.errors import UserError
@@ -60,6 +60,11 @@ def test_check_refuses_smoke_records(tmp_path: Path) -> None:
 def test_check_refuses_records_of_an_unclean_checkout(tmp_path: Path) -> None:
     report(save(tmp_path, make_record(machine=machine(commit="abc+"))))
     assert "changes not committed" in leaderboards.check(tmp_path, tmp_path / "report")[0]
+    save(tmp_path, record := make_record())
+    save_latency(tmp_path, make_latency(record, machine=machine(commit="abc+")))
+    report(tmp_path)
+    (problem,) = leaderboards.check(tmp_path, tmp_path / "report")
+    assert "the speed beside" in problem and "changes not committed" in problem
 
 
 def test_smoke_runs_say_so_everywhere(tmp_path: Path) -> None:

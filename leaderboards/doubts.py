@@ -1,0 +1,63 @@
+"""What records say against each other, and against the suite that asked for them: a reviewer should know of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from bench.record import RecordError
+from leaderboards.files import PLAN, SUITE, home
+from leaderboards.results import Entry, Results
+from leaderboards.suitelines import SuiteCopy
+
+
+def doubts(results: Results) -> Iterator[str]:
+    """One line each."""
+    yield from _other_baselines(results.records)
+    yield from _copies(results.records)
+    yield from _left_out(results)
+
+
+def _other_baselines(entries: list[Entry]) -> Iterator[str]:
+    """A dense network that is not what its own record says."""
+    found = {entry.record.key: entry for entry in entries}
+    for entry in entries:
+        baseline = found.get(entry.record.trial.baseline or "")
+        if baseline and entry.record.dense not in (None, baseline.record.result):
+            yield f"{entry.path} says of its dense network what that one's own record, {baseline.path}, does not"
+
+
+def _copies(entries: list[Entry]) -> Iterator[str]:
+    """One training under several seeds. The order of the images alone makes losses differ."""
+    alike: dict[tuple[bytes, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        record = entry.record
+        if entry.curve.loss:
+            trial = record.trial.model_dump_json(exclude={"seed", "baseline", "twin"})
+            alike[entry.curve.loss.tobytes(), trial + record.result.model_dump_json()].append(entry)
+    for same in alike.values():
+        if len(same) > 1:
+            places = " and ".join(str(entry.path) for entry in same)
+            yield f"{places} have the same losses and result under different seeds: they are copies of one training"
+
+
+def _left_out(results: Results) -> Iterator[str]:
+    """A method or target that a suite asks for, and of which its folder does not tell, not even as missing."""
+    there: dict[Path, set[tuple[str, float | None]]] = defaultdict(set)
+    told = [(entry.path, entry.record.trial) for entry in results.records]
+    told += [(item.path, item.trial) for item in results.unfinished]
+    for path, trial in told:
+        there[home(path)].add((trial.method.name, trial.keep_macs))
+    for folder, known in there.items():
+        with suppress(RecordError):  # no suite: said where it is read
+            suite = SuiteCopy(folder / SUITE)
+            for name, line in suite.methods():
+                lacks = [point for point in suite.points() if not {(name, None), (name, point)} & known]
+                if lacks or name not in {other for other, _ in known}:
+                    at = f" at {', '.join(f'{point:g}' for point in lacks)}" if lacks else ""
+                    yield (
+                        f"{suite.path}:{line} asks for {name}{at}, and neither a record nor {PLAN} there tells of it: "
+                        "bring both back, or run it"
+                    )
