@@ -64,7 +64,8 @@ class SuiteFile:
 
     def error(self, place: tuple[Any, ...], message: str) -> SuiteError:
         """`FILE:LINE: PLACE: MESSAGE`."""
-        where = ".".join(str(part) for part in place)
+        alone = len(place) > 1 and place[1] == 0 and not isinstance(self.values.get(place[0]), list)
+        where = ".".join(str(part) for part in (place[:1] + place[2:] if alone else place))
         return SuiteError(f"{self.path}:{self.line(place)}: {where}: {message}")
 
     def explain(self, error: ValidationError, model: Any, prefix: tuple[Any, ...] = ()) -> SuiteError:

@@ -116,6 +116,7 @@ def _details(board: Board, name: str, out: Path) -> str:
 def _run(entry: Entry, out: Path) -> dict[str, Any]:
     record = entry.record
     trial, machine = record.trial, record.machine
+    threads = "1 thread" if machine.threads == 1 else f"{machine.threads} threads"
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return {
         "key": record.key,
@@ -124,7 +125,7 @@ def _run(entry: Entry, out: Path) -> dict[str, Any]:
         "href": relative(entry.path, out),
         "suite": plain(record.suite),
         "command": plain(command(entry)),
-        "machine": plain(f"{machine.device}, {machine.cpu}, {machine.threads} threads, {machine.precision}"),
+        "machine": plain(f"{machine.device}, {machine.cpu}, {threads}, {machine.precision}"),
         "versions": plain(versions),
         "commit": plain(machine.commit),
         "finished": plain(record.finished),

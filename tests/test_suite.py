@@ -91,6 +91,8 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("methods: [", "methods: [[", 8, "this is not YAML"),
         ("name: tiny", "name: tiny\nseeds: [0]\nseeds: [1]", 3, "the key 'seeds' stands here a second time"),
         ("recipe: {epochs: 2, lr: 0.01}", "", 1, "recipe: is missing"),
+        ("dataset: digits", "dataset: {name: digits, subset: many}", 2, "2: dataset.subset: input should be a valid"),
+        ("dataset: digits", "dataset: [digits, {name: digits, subset: many}]", 2, "2: dataset.1.subset: input"),
         ("digits", "{name: imagefolder, root: nowhere}", 2, "there is no folder"),
         (
             "recipe: {epochs: 2",
