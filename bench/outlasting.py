@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 
 @contextmanager
 def outlasting() -> Iterator[None]:
     """Within it a closed pipe behind standard output or standard error ends no work, and changes no exit status."""
-    with ExitStack() as stack:
-        out, err = _Outlasting(sys.stdout), _Outlasting(sys.stderr)
-        stack.enter_context(redirect_stdout(out))
-        stack.enter_context(redirect_stderr(err))
+    out, err = _Outlasting(sys.stdout), _Outlasting(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
         try:
             yield
         finally:

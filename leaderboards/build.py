@@ -66,15 +66,16 @@ def check(folders: Folders | Results, out: str | Path, publishable: bool = True)
 
 
 def _unpublishable(results: Results) -> Iterator[str]:
+    unclean = "with changes not committed: do it again from a clean checkout"
     for entry in results.records:
         try:
             check_publishable(entry.record)
         except RecordError as error:
             yield f"{entry.path}: {error}"
-        timed = (f"the speed beside {entry.path} was measured", *(x.machine.commit for x in entry.latencies))
-        for what, *commits in ((f"{entry.path} was made", entry.record.machine.commit), timed):
-            if any(commit.endswith("+") for commit in commits):
-                yield f"{what} with changes not committed: do it again from a clean checkout"
+        if entry.record.machine.commit.endswith("+"):
+            yield f"{entry.path} was made {unclean}"
+        if any(latency.machine.commit.endswith("+") for latency in entry.latencies):
+            yield f"the speed beside {entry.path} was measured {unclean}"
         network = beside(entry.path, "model.safetensors")
         if network.is_file() and network.stat().st_size > MAX_NETWORK:
             yield f"{network} is larger than {MAX_NETWORK // 10**6} MB: leave it out"

@@ -9,7 +9,7 @@ from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
 from leaderboards.columns import LONG, Column, number
-from leaderboards.row import OFF_TARGET
+from leaderboards.row import OFF_TARGET, Row
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
 ONE_CHECKPOINT = "one dense checkpoint for all seeds: the spread is that of the training after it"
@@ -124,15 +124,13 @@ def notes(
 
 
 def _few_seeds(board: Board) -> list[str]:
-    rows = [row for row in board.rows if row.n and not row.is_dense]
-    points = dict.fromkeys(row.point for row in rows)
-    few = [point for point in points if max(row.n for row in rows if row.point == point) < MIN_SEEDS]
-    apart = [
-        point
-        for point in points
-        if sum(row.n >= MIN_SEEDS for row in rows if row.point == point) > 1
-        and not any(row.rank for row in rows if row.point == point)
-    ]
+    points: dict[str, list[Row]] = {}
+    for row in board.rows:
+        if row.n and not row.is_dense:
+            points.setdefault(row.point, []).append(row)
+    enough = {point: sum(row.n >= MIN_SEEDS for row in rows) for point, rows in points.items()}
+    few = [point for point, n in enough.items() if n == 0]
+    apart = [point for point, n in enough.items() if n > 1 and not any(row.rank for row in points[point])]
     lines = []
     for where, lack in ((few, f"no row has {MIN_SEEDS} seeds yet"), (apart, f"no two rows share {MIN_SEEDS} seeds")):
         if where:

@@ -64,7 +64,7 @@ def _suite(entry: Entry) -> str:
     text = copy.read_bytes() if copy.is_file() else b""
     if own.is_file() and text in (b"", own.read_bytes()):
         return name
-    source = Path(str(read_object(folder / PLAN).get("source") or name))
+    source = Path(str(read_object(folder / PLAN).get("source", "")))
     if text and source.is_file() and source.read_bytes() == text:
         return str(source)
     return str(copy) if text else f"{name}.yaml"

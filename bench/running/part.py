@@ -33,9 +33,9 @@ class Part:
 
     def choose(self, trials: Sequence[Trial]) -> list[Trial]:
         """Of these trials the part's, and all that they depend on, in order."""
-        known, keys = sorted({trial.method.name for trial in trials}), {trial.key for trial in trials}
+        known = sorted({trial.method.name for trial in trials})
         for name in self.only:
-            if name not in known and name not in keys:
+            if name not in known and all(name != trial.key for trial in trials):
                 there = f"it has {', '.join(known)}, and no trial with this key"
                 raise suite.SuiteError(f"--only: '{name}' is not in this suite with these seeds ({there})")
         points = sorted({trial.keep_macs for trial in trials if trial.keep_macs})
