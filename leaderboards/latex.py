@@ -12,11 +12,14 @@ from leaderboards.boards import Board
 from leaderboards.columns import Column, columns
 from leaderboards.escape import escape_latex, name_glyphs
 from leaderboards.notes import notes, title
+from leaderboards.results import About
 from leaderboards.row import Row
 
 HEAD = r"""% Needs \usepackage{booktabs}. Made from records by `prunebench report`: do not edit.
-% BibTeX entries of the methods shown are in methods.bib. Behind each row stand the keys of its records:
-% `prunebench show KEY` tells where they come from.
+% BibTeX entries of the methods shown are in methods.bib. To cite each beside its name, write in the preamble
+% \newcommand{\methodcite}[1]{~\cite{#1}}
+% Behind each row stand the keys of its records: `prunebench show KEY` tells where they come from.
+\providecommand{\methodcite}[1]{}
 """
 
 ROOM = 520.0
@@ -66,9 +69,8 @@ def latex_compact(board: Board, name: str = "board") -> str:
 def bibtex(boards: Iterable[Board]) -> str:
     """The entries of the papers whose methods have a row, each once."""
     shown = {row.method: row.about for board in boards for row in board.rows if row.about}
-    papers = [shown[name].get("paper") for name in sorted(shown)]
-    entries = [str(paper["bibtex"]).strip() for paper in papers if isinstance(paper, dict) and paper.get("bibtex")]
-    return "".join(f"{entry}\n\n" for entry in dict.fromkeys(entries)).rstrip("\n") + "\n" if entries else ""
+    entries = filter(None, (_entry(shown[name]) for name in sorted(shown)))
+    return "\n".join(f"{entry}\n" for entry in dict.fromkeys(entries))
 
 
 def _table(board: Board, chosen: Sequence[Column], environment: str, caption: str, below: list[str], label: str) -> str:
@@ -168,7 +170,7 @@ def _lines(rows: Sequence[Row], chosen: Sequence[Column], with_keys: bool) -> It
 def _cell(column: Column, row: Row) -> str:
     text = column.cell(row)
     if column.name == "method":
-        return _stacked(_broken(text, LABEL), "t", column)
+        return _stacked(_broken(text, LABEL), "t", column, after=_citation(row))
     if column.name == "top1" and row.mark:
         return rf"\textbf{{{escape_latex(text)}}}" if row.mark == "best" else rf"\underline{{{escape_latex(text)}}}"
     return escape_latex(text)
@@ -202,11 +204,22 @@ def _broken(text: str, width: int) -> list[str]:
     return lines
 
 
-def _stacked(lines: list[str], place: str, column: Column) -> str:
+def _entry(about: About) -> str:
+    """The BibTeX of a method's paper, or nothing."""
+    paper = about.get("paper")
+    return str(paper.get("bibtex") or "").strip() if isinstance(paper, dict) else ""
+
+
+def _citation(row: Row) -> str:
+    key = re.match(r"@\w+\s*{\s*([\w.:+/-]+)\s*,", _entry(row.about), re.ASCII)
+    return rf"\methodcite{{{key[1]}}}" if key else ""
+
+
+def _stacked(lines: list[str], place: str, column: Column, after: str = "") -> str:
     if len(lines) == 1:
-        return escape_latex(lines[0])
+        return escape_latex(lines[0]) + after
     align = "r" if column.numeric else "l"
-    body = r" \\ ".join(map(escape_latex, lines))
+    body = r" \\ ".join(map(escape_latex, lines)) + after
     return rf"\begin{{tabular}}[{place}]{{@{{}}{align}@{{}}}}{body}\end{{tabular}}"
 
 

@@ -78,6 +78,21 @@ def test_bibtex_has_the_entries_of_the_methods_shown_once(tmp_path: Path) -> Non
     assert bibtex(boards(read(tmp_path))) == "@article{x,\n  title = {T}\n}\n"
 
 
+@pytest.mark.parametrize(
+    ("bibtex", "cited"),
+    [
+        ("@article{he_2019:a,\n  title = {T}\n}", r"dcff\methodcite{he_2019:a} &"),
+        ("@article{}\\input{x},}", "dcff &"),
+        ("", "dcff &"),
+    ],
+)
+def test_a_method_has_the_key_of_its_paper_beside_it(tmp_path: Path, bibtex: str, cited: str) -> None:
+    save(tmp_path, make_record(make_trial("dcff")))
+    write_json(tmp_path / "methods.json", {"dcff": {"paper": {"bibtex": bibtex}}})
+    (made,) = boards(read(tmp_path))
+    assert cited in latex(made) and cited in latex_compact(made)
+
+
 def compiled(folder: Path, preamble: str, *names: str) -> str:
     """What pdfLaTeX says of a paper with these tables; a failure is a failed test."""
     inputs = "".join(rf"\input{{{folder}/report/{name}.tex}}" for name in names)
@@ -114,10 +129,13 @@ def test_tables_compile_and_fit(tmp_path: Path, preamble: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_the_compact_table_fits_a_column_of_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize("preamble", ["", r"\newcommand{\methodcite}[1]{~\cite{#1}}"])
+def test_the_compact_table_fits_a_column_of_two(tmp_path: Path, preamble: str) -> None:
     save(tmp_path, *(make_record(make_trial(name, s), 90 + s) for name in (HOSTILE, "dcff", "l1") for s in range(3)))
+    write_json(tmp_path / "methods.json", {"dcff": {"paper": {"bibtex": "@article{lin2023dcff,}"}}})
     leaderboards.report(tmp_path, tmp_path / "report")
-    assert "Overfull" not in compiled(tmp_path, r"\documentclass[twocolumn]{article}", "table-compact")
+    said = compiled(tmp_path, r"\documentclass[twocolumn]{article}" + preamble, "table-compact")
+    assert "Overfull" not in said and ("Citation `lin2023dcff'" in said) == bool(preamble)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
