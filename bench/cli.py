@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import commands, runfolders
 from bench.errors import UserError
+from bench.labels import plain
 from bench.outlasting import outlasting
 from bench.running.interrupts import interruptible
 
@@ -27,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> int:
         with interruptible(ends=True):
             return int(arguments.run(arguments) or 0)
     except UserError as error:
-        print(f"prunebench: {error}", file=sys.stderr)
+        print(f"prunebench: {plain(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"prunebench: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
@@ -53,6 +54,16 @@ def _numbers(text: str) -> list[int]:
     if not all(item.isdecimal() for item in items):
         raise argparse.ArgumentTypeError(f"'{text}' is no list of whole numbers from 0 on: give such as 0,1,2")
     return [int(item) for item in items]
+
+
+def _whole(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 on")
+    return int(text)
+
+
+def _sizes(text: str) -> list[int]:
+    return [_whole(item) for item in text.split(",")]
 
 
 def _shares(text: str) -> list[float]:
@@ -141,11 +152,11 @@ def _parser() -> argparse.ArgumentParser:
     parser_measure = command(commands.measure)
     parser_measure.add_argument("folders", nargs="+", type=Path, help="run folders, suite names, or records")
     parser_measure.add_argument("--machine", metavar="NAME", help="its name in tables (default: its GPU, or its CPU)")
-    parser_measure.add_argument("--threads", type=int, help="of the CPU (default: torch's choice)")
+    parser_measure.add_argument("--threads", type=_whole, help="of the CPU (default: torch's choice)")
     parser_measure.add_argument(
-        "--batch", type=_numbers, default=[], metavar="SIZES", help="default: 1,64 on a CPU, 1,256 on a GPU"
+        "--batch", type=_sizes, default=[], metavar="SIZES", help="default: 1,64 on a CPU, 1,256 on a GPU"
     )
-    parser_measure.add_argument("--rounds", type=int, default=15, help="of dense and compact (default: %(default)s)")
+    parser_measure.add_argument("--rounds", type=_whole, default=15, help="of dense and compact (default: %(default)s)")
     parser_measure.add_argument("--loaded", action="store_true", help="although other work runs; marked so in tables")
 
     parser_verify = command(commands.verify)
@@ -191,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser_check.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a hyper-parameter, such as warm_up=1"
     )
-    parser_check.add_argument("--epochs", type=int, default=4, help="of training (default: %(default)s)")
+    parser_check.add_argument("--epochs", type=_whole, default=4, help="of training (default: %(default)s)")
     parser_check.add_argument("--backbone", default="cifar_resnet20", help="default: %(default)s")
 
     parser_export = command(commands.export)

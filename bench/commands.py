@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import runfolders
 from bench.errors import UserError
+from bench.labels import plain
 from bench.publish import compare, publish, tell, warn
 from bench.runfolders import RESULTS, RUNS, TABLES
 
@@ -73,11 +74,13 @@ def report(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """Show where a result comes from: its trial, machine, history and command."""
     import leaderboards
+    from bench.record import read_record
 
     folders, key = arguments.folders, arguments.key
-    if key.endswith("record.json") and Path(key).is_file():
-        trial = Path(key).absolute().parent
-        folders, key = [trial.parents[1] if trial.parent.name == "trials" else trial], trial.name
+    if Path(key).is_file():
+        path = Path(key).absolute()
+        in_run = path.name == "record.json" and path.parents[1].name == "trials"
+        folders, key = [path.parents[2] if in_run else path.parent], read_record(path).key
     ours = [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
     found = leaderboards.read(runfolders.find_all(folders) or ours)
     problems = tell(found.problems)
@@ -122,7 +125,7 @@ def verify(arguments: argparse.Namespace) -> int:
         refused += bool(wrong)
         print(f"{path}: {'refused' if wrong else 'verified'}")
         for check in checks:
-            print(f"  {check.outcome:<8} {check.text}")
+            print(f"  {check.outcome:<8} {plain(check.text)}")
     print(f"{len(paths) - refused} verified, {refused} refused")
     return 1 if refused else 0
 
@@ -264,4 +267,7 @@ def _settings(items: list[str]) -> dict[str, Any]:
     for item in items:
         if "=" not in item:
             raise UserError(f"--set wants KEY=VALUE, such as shortcut=B, not '{item}'")
-    return {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in items)}
+    try:
+        return {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in items)}
+    except yaml.YAMLError as error:
+        raise UserError(f"--set: this is no value: {' '.join(str(error).split())}") from error

@@ -1,8 +1,9 @@
-"""Short names of trials for people, from their plain values: neither torch nor pydantic is imported."""
+"""Names and values as people read them: neither torch nor pydantic is imported."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,5 +34,13 @@ def _name(trial: Mapping[str, Any]) -> str:
 def as_text(value: Any) -> str:
     """A hyper-parameter as people write it."""
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def plain(text: str) -> str:
+    """Printable characters on one line: no terminal sequences, no text that runs backwards."""
+    if text.isprintable():
+        return text
+    return "".join(" " if c.isspace() else c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
+from bench.labels import plain
 
 if TYPE_CHECKING:
     from bench.suite import Suite
@@ -62,4 +63,4 @@ def tell(problems: list[str]) -> list[str]:
 
 def warn(text: str) -> None:
     """One line on standard error."""
-    print(f"prunebench: {text}", file=sys.stderr)
+    print(f"prunebench: {plain(text)}", file=sys.stderr)

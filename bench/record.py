@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import UserError
-from bench.spec import Trial
+from bench.spec import SuiteName, Trial
 
 
 class _Part(BaseModel):
@@ -90,7 +90,7 @@ class Record(_Part):
 
     schema_version: Literal[1] = 1
     key: str
-    suite: str
+    suite: SuiteName
     trial: Trial
     starts_from: Literal["pretrained", "scratch"]
     result: Measured
@@ -102,7 +102,7 @@ class Record(_Part):
     """Best test top-1 of any epoch, where recorded, because papers print it. It never ranks."""
     widths: dict[str, Count]
     """Group name -> units kept."""
-    dense_widths: dict[str, Count]
+    dense_widths: dict[str, Annotated[Count, Field(ge=1)]]
     off_target: Annotated[float, Field(ge=-100, le=1e6)] | None
     """Share of dense MACs kept, minus the target, in percentage points."""
     spent: Spent

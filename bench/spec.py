@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bench.labels import labels
 
@@ -21,6 +21,16 @@ PROTOCOL = 1
 
 DENSE = "dense"
 """Name of the method whose trials are the dense baselines."""
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("a letter or digit, then letters, digits, dots, _ and - only, at most 100 in all")
+    return name
+
+
+SuiteName = Annotated[str, AfterValidator(_folder_name)]
+"""A suite's name: also that of its run folder, so it must not be a path."""
 
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """A trial's key: also the name of its folder, so it must not be a path."""

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bench import backbones, data, registry, suitefile, weights
 from bench.errors import UserError
 from bench.method import Method
 from bench.resources import Resources
-from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, Trial
+from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, SuiteName, Trial
 from bench.suitefile import SuiteError
 
 BUILTIN = Path(__file__).parent / "suites"
@@ -29,16 +28,10 @@ class Tracking(Spec):
     entity: str | None = None
 
 
-def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError("a letter or digit, then letters, digits, dots, _ and - only")
-    return name
-
-
 class Suite(Spec):
     """A suite file. `dataset`, `backbone`, `keep_macs`, `seeds`, `methods` and hyper-parameters multiply out."""
 
-    name: Annotated[str, AfterValidator(_folder_name)]
+    name: SuiteName
     dataset: list[DataSpec]
     backbone: list[BackboneSpec]
     dense: DenseSpec | None = None

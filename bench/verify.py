@@ -88,6 +88,8 @@ def _arithmetic(record: Record) -> Iterator[Check]:
     has_dense = trial.dense is not None and trial.method.name != DENSE
     text = f"{'a' if dense else 'no'} dense network to compare with"
     yield _check((dense is not None) == has_dense, text, f"its trial has {'one' if has_dense else 'none'}")
+    text = f"{'a' if trial.baseline else 'no'} dense trial named"
+    yield _check((trial.baseline is not None) == has_dense, text, f"its trial has {'one' if has_dense else 'none'}")
     method = registry.methods().get(trial.method.name)
     if method is None:
         yield Check("note", f"what the method {trial.method.name} starts from was not looked at: it is not installed")

@@ -19,6 +19,7 @@ from leaderboards.results import Entry, Folders, Results, Unfinished, read
 from leaderboards.row import Printed, Row, label, make_row, mark_and_rank, order
 from leaderboards.speed import Clock, add_speed
 from leaderboards.stats import axis_floor
+from leaderboards.titles import titles
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Board:
 
     trial: Trial
     rows: list[Row]
+    title: str
+    """No other board of the same report has it."""
     printed: list[Printed]
     """What papers report for this data set and backbone."""
     suites: list[str] = field(default_factory=list)
@@ -55,6 +58,7 @@ class _Item:
         self.trial = result.record.trial if isinstance(result, Entry) else result.trial
         self.key = result.record.key if isinstance(result, Entry) else self.trial.key
         self.is_dense = self.trial.method.name == DENSE
+        self.start = result.record.starts_from if isinstance(result, Entry) else result.about.get("start")
         self.values = self.trial.model_dump(mode="json")
         shared = {name: self.values[name] for name in ("smoke", "track", "backbone", "protocol")}
         # Where files lie does not count.
@@ -91,7 +95,8 @@ def boards(source: Folders | Results | Boards, keep: Iterable[float] = ()) -> Bo
     for board in found:
         rows = [row for row in board.rows if _at(row, shares)]
         if any(map(_pruned, rows)):
-            chosen.append(replace(board, rows=rows))
+            measured = any(row.single or row.batched for row in rows if not row.is_dense)
+            chosen.append(replace(board, rows=rows, clock=board.clock if measured else None))
     return Boards(chosen)
 
 
@@ -109,14 +114,13 @@ def _at(row: Row, shares: list[float]) -> bool:
 def _made(results: Results) -> list[Board]:
     items = [*map(_Item, results.records), *map(_Item, results.unfinished)]
     by_key = {item.key: item for item in items}
-    starts = {u.trial.method.name: u.about.get("start", "") for u in results.unfinished}
-    starts |= {entry.record.trial.method.name: entry.record.starts_from for entry in results.records}
+    starts = {item.trial.method.name: item.start for item in items if item.start}
     groups: dict[tuple[str, int], dict[str, list[_Item]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
         if not item.is_dense:
             matched = item.trial.track == "matched"
             # From scratch, a method needs another recipe than one that fine-tunes: it stands beside each of those.
-            fine_tunes = matched and starts.get(item.trial.method.name) != "scratch"
+            fine_tunes = matched and (item.start or starts.get(item.trial.method.name)) != "scratch"
             recipe = json.dumps(item.values["recipe"]) if fine_tunes else ""
             groups[item.scope, item.trial.recipe.epochs if matched else 0][recipe].append(item)
     found: list[list[_Item]] = []
@@ -124,7 +128,13 @@ def _made(results: Results) -> list[Board]:
         scratch = groups[scope].pop("", [])
         found += [groups[scope][recipe] + scratch for recipe in sorted(groups[scope])] or [scratch]
     groups_with_dense = _with_dense(found, [item for item in items if item.is_dense])
-    return [_board(group, by_key, results) for group in groups_with_dense]
+    stands_for = [
+        next((item.trial for item in group if not item.is_dense), group[0].trial) for group in groups_with_dense
+    ]
+    return [
+        _board(group, trial, title, by_key, results)
+        for group, trial, title in zip(groups_with_dense, stands_for, titles(stands_for), strict=True)
+    ]
 
 
 def _with_dense(found: list[list[_Item]], dense: list[_Item]) -> list[list[_Item]]:
@@ -145,7 +155,7 @@ def _with_dense(found: list[list[_Item]], dense: list[_Item]) -> list[list[_Item
     return found + [alone[scope] for scope in sorted(alone)]
 
 
-def _board(items: list[_Item], by_key: dict[str, _Item], results: Results) -> Board:
+def _board(items: list[_Item], trial: Trial, title: str, by_key: dict[str, _Item], results: Results) -> Board:
     grouped: dict[str, list[_Item]] = defaultdict(list)
     details: dict[str, dict[str, Any]] = {}
     for item in items:
@@ -159,12 +169,11 @@ def _board(items: list[_Item], by_key: dict[str, _Item], results: Results) -> Bo
     label(rows)
     mark_and_rank(rows)
     rows.sort(key=order)
-    trial = next((item.trial for item in items if not item.is_dense), items[0].trial)
     printed = printed_for(trial)
     for row in rows:
         row.printed = own_figure(row, printed)
     suites = sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
-    return Board(trial, rows, printed, suites, add_speed(rows))
+    return Board(trial, rows, title, printed, suites, add_speed(rows))
 
 
 def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:
@@ -175,5 +184,5 @@ def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:
     flat |= {f"params.{name}": value for name, value in sorted(method["params"].items())}
     if values["twin"]:
         twin = by_key.get(values["twin"])
-        flat["twin"] = _detail(twin, by_key) if twin else values["twin"]
+        flat["twin"] = _detail(twin, by_key) if twin else method["params"].get("of") or values["twin"]
     return flat

@@ -12,9 +12,9 @@ from bench.record import RecordError, beside
 from leaderboards.boards import Board, Boards, boards
 from leaderboards.doubts import doubts
 from leaderboards.latex import HEAD, bibtex, latex, latex_compact
-from leaderboards.notes import board_names
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
 from leaderboards.tables import csv_table, flat_rows, markdown, terminal
+from leaderboards.titles import slugs
 
 MAX_NETWORK = 5 * 10**6
 """Bytes of a compact network that may come with a reviewed record."""
@@ -91,7 +91,7 @@ def render(source: Folders | Results | Boards, out: Path) -> dict[str, str]:
 def _render(found: list[Board], out: Path) -> dict[str, str]:
     from leaderboards.page import page  # jinja2 is not needed by the table in the terminal
 
-    named = list(zip(found, board_names(found), strict=True))
+    named = list(zip(found, slugs([board.title for board in found]), strict=True))
     return {
         "table.md": "\n".join(markdown(board, out=out) for board in found),
         "table-compact.md": "\n".join(markdown(board, "compact") for board in found),

@@ -74,6 +74,18 @@ def mixtures(board: Board) -> Iterator[str]:
             yield f"Training precision: {min(values)}."
 
 
+def sources(board: Board) -> Iterator[str]:
+    """Methods whose code differs between the runs of one version."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for entry in board.entries:
+        method = entry.record.trial.method
+        if entry.record.method_source:
+            found.setdefault((method.name, method.version), set()).add(entry.record.method_source)
+    for (name, version), files in sorted(found.items()):
+        if len(files) > 1:
+            yield f"{name} (version {version}) ran from {len(files)} states of its file; `show KEY` tells from which."
+
+
 def told_by_runs(board: Board, known: Iterable[str] = ()) -> Iterator[str]:
     """The notes that records carry, each once, but for those that are `known` already."""
     notes = [{note for entry in row.entries for note in entry.record.notes} for row in board.rows]

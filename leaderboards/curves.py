@@ -18,7 +18,8 @@ _KINDS: dict[str, set[type]] = {
     "macs": {int}, "images_per_s": _NUMBER, "seconds": _NUMBER,
 }  # fmt: skip
 _values = itemgetter(*_KINDS)
-_LARGEST = 10**18
+_LARGEST = {"epoch": math.inf, "epochs": 1e30, "macs": 10**18, "images_per_s": math.inf, "seconds": 1e30}
+"""Of what cannot be negative, as in `Epoch`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,9 @@ def _plain(name: str, column: Sequence[Any]) -> bool:
     """Whether these are finite numbers, or texts, of the right kind."""
     if not set(map(type, column)) <= _KINDS[name]:
         return False
-    if name == "macs":
-        return min(column) >= 0 and max(column) <= _LARGEST
-    return name == "phase" or math.isfinite(sum(column))
+    if name != "phase" and not math.isfinite(sum(column)):
+        return False
+    return name not in _LARGEST or (min(column) >= 0 and max(column) <= _LARGEST[name])
 
 
 def curve_of(history: list[Epoch]) -> Curve:

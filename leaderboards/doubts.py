@@ -21,12 +21,20 @@ def doubts(results: Results) -> Iterator[str]:
 
 
 def _other_baselines(entries: list[Entry]) -> Iterator[str]:
-    """A dense network that is not what its own record says."""
+    """A dense network that is not what its own record says, or that has none here."""
     found = {entry.record.key: entry for entry in entries}
+    unproved: dict[str | None, list[Path]] = defaultdict(list)
     for entry in entries:
-        baseline = found.get(entry.record.trial.baseline or "")
-        if baseline and entry.record.dense not in (None, baseline.record.result):
+        key, dense = entry.record.trial.baseline, entry.record.dense
+        baseline = found.get(key or "")
+        if dense and not baseline:
+            unproved[key].append(entry.path)
+        elif baseline and dense not in (None, baseline.record.result):
             yield f"{entry.path} says of its dense network what that one's own record, {baseline.path}, does not"
+    for key, paths in unproved.items():
+        more = f" (and {len(paths) - 1} more) tell" if len(paths) > 1 else " tells"
+        which = f"{key}, whose own record is not here: bring it too" if key else "and not which"
+        yield f"{paths[0]}{more} of a dense network, {which}"
 
 
 def _copies(entries: list[Entry]) -> Iterator[str]:
@@ -44,20 +52,25 @@ def _copies(entries: list[Entry]) -> Iterator[str]:
 
 
 def _left_out(results: Results) -> Iterator[str]:
-    """A method or target that a suite asks for, and of which its folder does not tell, not even as missing."""
-    there: dict[Path, set[tuple[str, float | None]]] = defaultdict(set)
+    """A method, target or seed that a suite asks for, and of which its folder does not tell, not even as missing."""
+    there: dict[Path, set[tuple[str, float | None, int]]] = defaultdict(set)
     told = [(entry.path, entry.record.trial) for entry in results.records]
     told += [(item.path, item.trial) for item in results.unfinished]
     for path, trial in told:
-        there[home(path)].add((trial.method.name, trial.keep_macs))
+        there[home(path)].add((trial.method.name, trial.keep_macs, trial.seed))
     for folder, known in there.items():
         with suppress(RecordError):  # no suite: said where it is read
             suite = SuiteCopy(folder / SUITE)
             for name, line in suite.methods():
-                lacks = [point for point in suite.points() if not {(name, None), (name, point)} & known]
-                if lacks or name not in {other for other, _ in known}:
-                    at = f" at {', '.join(f'{point:g}' for point in lacks)}" if lacks else ""
+                points = {point for other, point, _ in known if other == name and point is None} or suite.points()
+                lacks = [
+                    f"{'' if point is None else f'at {point:g} '}with seed {', '.join(map(str, seeds))}"
+                    for point in points
+                    if (seeds := [seed for seed in suite.seeds() if (name, point, seed) not in known])
+                ]
+                if lacks or name not in {other for other, _, _ in known}:
+                    asked = " ".join([name, " and ".join(lacks)]).rstrip()
                     yield (
-                        f"{suite.path}:{line} asks for {name}{at}, and neither a record nor {PLAN} there tells of it: "
+                        f"{suite.path}:{line} asks for {asked}, and neither a record nor {PLAN} there tells of it: "
                         "bring both back, or run it"
                     )

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-
-def plain(text: str) -> str:
-    """Printable characters on one line: no terminal sequences, no text that runs backwards."""
-    if text.isprintable():
-        return text
-    return "".join(" " if c.isspace() else c if unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
+from bench.labels import plain
 
 
 def escape_markdown(text: str) -> str:
     """For a cell or a line of GitHub Markdown."""
     text = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]#|~$@])", r"\\\1", text)
+    text = re.sub(r"([\\`*_{}\[\]#|~$@])", r"\\\1", text)
+    return re.sub(r"(?i):(?=//)|(?<=www)\.", r"\\\g<0>", text)  # else an address would become a link
 
 
 _LATEX = {
@@ -42,4 +37,4 @@ def name_glyphs(text: str) -> str:
 
 def escape_latex(text: str) -> str:
     """For text mode of pdfLaTeX, in a table too."""
-    return name_glyphs(text).translate(_TRANSLATION).replace("--", "-{}-")
+    return re.sub("-(?=-)", "-{}", name_glyphs(text).translate(_TRANSLATION))

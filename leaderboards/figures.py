@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import UserError
+from bench.labels import plain
 from leaderboards.boards import Board, Boards, boards
-from leaderboards.notes import board_names, title
 from leaderboards.results import Folders, Results
 from leaderboards.row import Row
 from leaderboards.stats import Stat
 from leaderboards.styles import Style, styles
+from leaderboards.titles import slugs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def draw(source: Folders | Results | Boards, out: str | Path) -> list[Path]:
     # Type 42 fonts: publishers refuse type 3. Text stays text in SVG.
     look = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "prunebench", "font.size": 9}
     with matplotlib.rc_context(cast(Any, look | {"text.parse_math": False})):
-        for board, name in zip(found, board_names(found), strict=True):
+        for board, name in zip(found, slugs([board.title for board in found]), strict=True):
             for kind, figure in _figures(board, style):
                 paths += _save(figure, Path(out) / f"{name}-{kind}")
     return paths
@@ -54,12 +55,14 @@ def _figures(board: Board, style: dict[str, Style]) -> Iterable[tuple[str, Figur
     if rows:
         yield "accuracy", _accuracy(board, rows, style)
     for batch in board.clock.batches if board.clock else ():
-        yield f"latency-{batch}", _latency(board, batch, rows, style)
+        timed = [(row, s.share) for row in rows for s in (row.single, row.batched) if s and s.batch == batch]
+        if timed:
+            yield f"latency-{batch}", _latency(board, batch, timed, style)
     for point in dict.fromkeys(row.point for row in rows):
         cut = [row for row in rows if row.point == point and row.entries[0].record.dense_widths]
         if cut:
             slug = "".join(c if c.isalnum() else "-" for c in point.replace(" %", ""))
-            yield f"widths-{slug}", _widths(board, point, cut, style)
+            yield f"widths-{slug}", _widths(board, cut, style)
 
 
 def _accuracy(board: Board, rows: list[Row], style: dict[str, Style]) -> Figure:
@@ -71,12 +74,11 @@ def _accuracy(board: Board, rows: list[Row], style: dict[str, Style]) -> Figure:
     return _against(board, "MACs (millions)", points, style)
 
 
-def _latency(board: Board, batch: int, rows: list[Row], style: dict[str, Style]) -> Figure:
+def _latency(board: Board, batch: int, timed: list[tuple[Row, Stat]], style: dict[str, Style]) -> Figure:
     """Top-1 against the time of a pass, in percent of the dense network's; bars of one deviation both ways."""
-    both = [(row, speed) for row in rows for speed in (row.single, row.batched) if speed and speed.batch == batch]
     what = "Latency" if batch == 1 else f"Latency of a batch of {batch}"
     axis = f"{what} (% of the dense network's), on {board.clock.name if board.clock else ''}"
-    return _against(board, axis, [(row, speed.share) for row, speed in both], style)
+    return _against(board, axis, timed, style)
 
 
 def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dict[str, Style]) -> Figure:
@@ -108,7 +110,7 @@ def _against(board: Board, axis: str, points: list[tuple[Row, Stat]], style: dic
     low, high = _widened(axes.get_ylim(), 1)
     axes.set_ylim(low if floor is None else floor - 0.04 * (high - floor), high)
     axes.set_xlim(_widened(axes.get_xlim(), 0.1 * max(x.mean for _, x in points)))
-    return _finish(figure, axes, title(board))
+    return _finish(figure, axes, board.title)
 
 
 def _widened(limits: tuple[float, float], least: float) -> tuple[float, float]:
@@ -127,7 +129,7 @@ def pareto(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def _widths(board: Board, point: str, rows: list[Row], style: dict[str, Style]) -> Figure:
+def _widths(board: Board, rows: list[Row], style: dict[str, Style]) -> Figure:
     """Share of each layer's filters that stays, mean over seeds, from the input on."""
     figure, axes = _canvas()
     for row in rows:
@@ -141,7 +143,7 @@ def _widths(board: Board, point: str, rows: list[Row], style: dict[str, Style]) 
             range(1, len(shares) + 1), shares, label=_text(row.label), color=colour, marker=MARKERS[marker], **_THIN
         )
     axes.set(xlabel="Group of filters, from the input on", ylabel="Filters kept (%)", ylim=(0, 105))
-    return _finish(figure, axes, f"{title(board)}, {point} of the MACs kept")
+    return _finish(figure, axes, f"{board.title}, {rows[0].heading}")
 
 
 _LINE: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.0, "capsize": 2, "elinewidth": 0.8}
@@ -166,6 +168,7 @@ def _finish(figure: Figure, axes: Axes, heading: str) -> Figure:
 
 def _text(text: str) -> str:
     """A label that begins with an underscore would be left out of the legend."""
+    text = plain(text)
     return f"\u200a{text}" if text.startswith("_") else text
 
 

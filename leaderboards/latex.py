@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from bench.labels import plain
 from leaderboards.boards import Board
 from leaderboards.columns import Column, columns
 from leaderboards.escape import escape_latex, name_glyphs
-from leaderboards.notes import notes, title
+from leaderboards.notes import notes
 from leaderboards.results import About
 from leaderboards.row import Row
 
@@ -55,7 +56,7 @@ def latex(board: Board, name: str = "board") -> str:
         chosen = [shown[name] for name in names if name in shown]
         own = {column.name for column in chosen} - {"method", "top1"}
         if own or not part:
-            caption = f"{title(board)}: {part}" if part else title(board)
+            caption = f"{board.title}: {part}" if part else board.title
             tables.append(_table(board, chosen, "table*", caption, [] if part else notes(board), _label(name, part)))
     return "\n".join(tables)
 
@@ -63,7 +64,7 @@ def latex(board: Board, name: str = "board") -> str:
 def latex_compact(board: Board, name: str = "board") -> str:
     """One table that fits a column of a two-column paper."""
     chosen = columns("brief", board.rows)
-    return _table(board, chosen, "table", title(board), notes(board, columns=chosen), _label(name, "compact"))
+    return _table(board, chosen, "table", board.title, notes(board, columns=chosen), _label(name, "compact"))
 
 
 def bibtex(boards: Iterable[Board]) -> str:
@@ -103,7 +104,7 @@ def _table(board: Board, chosen: Sequence[Column], environment: str, caption: st
             r"\end{tabular*}",
         ]
         foot = sentences if together and i == len(floats) - 1 else []
-        made += _float(environment, counted, [*tabular, *_foot(foot)], f"{label}-{i + 1}" if i else label)
+        made += _float(environment, counted, [*tabular, *_foot(foot)], f"{label}-part{i + 1}" if i else label)
     if not together:
         apart = _filled(sentences, lambda some: 40 + notes_height(some))
         made += [line for some in apart for line in _float(environment, f"{caption}: notes", _foot(some))]
@@ -160,8 +161,7 @@ def _lines(rows: Sequence[Row], chosen: Sequence[Column], with_keys: bool) -> It
         if previous is not None and previous != row.point:
             yield r"\midrule"
         if previous != row.point and not row.is_dense:
-            kept = f"{row.point} of the MACs kept" if row.point.endswith("%") else f"{row.point} MACs"
-            yield rf"\multicolumn{{{len(chosen)}}}{{@{{}}l@{{}}}}{{\emph{{{escape_latex(kept)}}}}} \\"
+            yield rf"\multicolumn{{{len(chosen)}}}{{@{{}}l@{{}}}}{{\emph{{{escape_latex(row.heading)}}}}} \\"
         previous = row.point
         keys = " ".join(["", "%", *(entry.record.key for entry in row.entries)]) if with_keys and row.entries else ""
         yield " & ".join(_cell(column, row) for column in chosen) + r" \\" + keys
@@ -207,7 +207,8 @@ def _broken(text: str, width: int) -> list[str]:
 def _entry(about: About) -> str:
     """The BibTeX of a method's paper, or nothing."""
     paper = about.get("paper")
-    return str(paper.get("bibtex") or "").strip() if isinstance(paper, dict) else ""
+    text = str(paper.get("bibtex") or "").strip() if isinstance(paper, dict) else ""
+    return "\n".join(map(plain, text.splitlines()))
 
 
 def _citation(row: Row) -> str:

@@ -1,13 +1,13 @@
-"""What stands above and below a table: its title, and what a reader must know."""
+"""What stands below a table: what a reader must know."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
+from bench.labels import as_text
 from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
-from leaderboards.caveats import incomplete, mixtures, settings, told_by_runs
+from leaderboards.caveats import incomplete, mixtures, settings, sources, told_by_runs
 from leaderboards.columns import LONG, Column, number
 from leaderboards.row import OFF_TARGET, Row
 from leaderboards.stats import ALPHA, MIN_SEEDS
@@ -30,30 +30,6 @@ EXPLAINED = {
 SHOWN = {column.name: column for column in LONG}
 
 
-def title(board: Board) -> str:
-    """Data set, backbone, track; and that a smoke run is one."""
-    trial = board.trial
-    kwargs = ", ".join(f"{name}={value}" for name, value in trial.backbone.kwargs.items())
-    backbone = f"{trial.backbone.name} ({kwargs})" if kwargs else trial.backbone.name
-    data = trial.dataset.name
-    if trial.dataset.subset:
-        data += f" ({trial.dataset.subset:,} training images)"
-    if trial.dataset.image_size:
-        data += f" at {trial.dataset.image_size} px"
-    text = f"{data}, {backbone}, {trial.track} track"
-    return f"SMOKE RUN: {text}" if board.smoke else text
-
-
-def board_names(boards: Sequence[Board]) -> list[str]:
-    """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
-    names: list[str] = []
-    for board in boards:
-        stem = re.sub(r"[^a-z0-9]+", "-", title(board).lower()).strip("-")[:60]
-        number = 1 + sum(re.fullmatch(rf"{re.escape(stem)}(-[0-9]+)?", name) is not None for name in names)
-        names.append(stem if number == 1 else f"{stem}-{number}")
-    return names
-
-
 def notes(
     board: Board, best: str = "in bold", second: str = "underlined", columns: Iterable[Column] | None = None
 ) -> list[str]:
@@ -69,6 +45,7 @@ def notes(
     trial, records = board.trial, [entry.record for entry in board.entries]
     lines = ["Smoke run: it shows that everything works, not what a method is worth."] if board.smoke else []
     lines += incomplete(board)
+    lines += _data(trial)
     lines.append(f"Dense network: {_dense_source(trial)}")
     if trial.dense and records and not any(row.is_dense for row in board.rows):
         lines.append("The dense network's own record is not here: what the others say of it stands unproved.")
@@ -78,7 +55,7 @@ def notes(
     if records:
         lines.append(
             f"Top-1 on {sizes} test images at the last epoch, evaluated in fp32. Mean ± sample standard deviation over "
-            f"n seeds{'; change against the dense network of the same seed' if trial.dense else ''}."
+            f"n seeds{_change(trial)}."
         )
     if any(row.present_top1 for row in board.rows):
         lines.append(
@@ -118,9 +95,23 @@ def notes(
     if any(row.off_target for row in board.rows):
         lines.append(f"† More than {OFF_TARGET:g} percentage point of dense MACs off the target in some seed.")
     lines += mixtures(board)
+    lines += sources(board)
     lines += told_by_runs(board, known=[ONE_CHECKPOINT])
     lines.append(f"Protocol version {trial.protocol}.")
     return lines
+
+
+def _data(trial: Trial) -> Iterator[str]:
+    if trial.dataset.holdout:
+        yield f"{trial.dataset.holdout:,} of the training images, by seed, are held out for what selects on them."
+    if trial.dataset.crop:
+        yield f"Test images: the middle {100 * trial.dataset.crop:g} % of the resized image's side."
+
+
+def _change(trial: Trial) -> str:
+    if trial.dense is None:
+        return ""
+    return f"; change against the dense network{' of the same seed' if trial.dense.recipe else ''}"
 
 
 def _few_seeds(board: Board) -> list[str]:
@@ -164,16 +155,24 @@ def _recipes(board: Board) -> list[str]:
                 schedules.setdefault(_recipe(trial.recipe), {})[row.label] = None
         own = [f"{', '.join(labels)}: {recipe}." for recipe, labels in schedules.items()]
         return ["Paper track: each method trains with the schedule of its own paper.", *own]
-    epochs = _epochs(board.trial.recipe.epochs)
+    budget = board.trial.recipe.epochs
+    pruned = [row for row in board.rows if not row.is_dense]
+    longer = [row for row in pruned if row.epochs and row.epochs.mean > budget + 0.5]  # a batch more is no more
+    within = [row for row in pruned if row not in longer]
+    if not pruned:
+        return []
+    epochs = _epochs(budget)
     lines = [
         "Matched track: all methods share the dense network, the data and a total of "
         f"{epochs} of training after the dense network, whatever a method does with them."
     ]
-    starts = {row.starts_from for row in board.rows if not row.is_dense}
+    if longer:
+        named = ", ".join(f"{row.label} at {row.point} ({row.epochs.mean:.4g})" for row in longer if row.epochs)
+        lines.append(f"Controls that train for more epochs than that: {named}.")
     for start, what in (("pretrained", "From the dense network"), ("scratch", "From scratch")):
-        rows = [row for row in board.rows if row.starts_from == start and not row.is_dense]
+        rows = [row for row in within if row.starts_from == start]
         lines += [f"{what}: {recipe}." for recipe in sorted({_recipe(t.recipe) for row in rows for t in row.trials})]
-        if start == "scratch" and len(starts) > 1:
+        if start == "scratch" and rows and len({row.starts_from for row in pruned}) > 1:
             names = " and ".join(dict.fromkeys(row.label for row in rows))
             lines.append(
                 f"For {names}, {epochs} are all the training that the network ever gets, where the others start from "
@@ -196,9 +195,13 @@ def _dense_source(trial: Trial) -> str:
 
 def _recipe(recipe: Recipe) -> str:
     schedule = f"steps at {', '.join(map(str, recipe.milestones))}" if recipe.milestones else recipe.schedule
+    usual = Recipe(epochs=recipe.epochs, lr=recipe.lr)
+    rare = ("momentum", "nesterov", "gamma", "warmup", "label_smoothing", "augment")
+    own = [name for name in rare if getattr(recipe, name) != getattr(usual, name)]
     return (
         f"{_epochs(recipe.epochs)}, learning rate {recipe.lr:g} ({schedule}), "
         f"batch {recipe.batch_size}, weight decay {recipe.weight_decay:g}"
+        + "".join(f", {name.replace('_', ' ')} {as_text(getattr(recipe, name))}" for name in own)
     )
 
 

@@ -14,17 +14,18 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.labels import plain
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete
 from leaderboards.columns import FORMS, columns
 from leaderboards.curves import Curve
-from leaderboards.escape import plain
-from leaderboards.notes import board_names, notes, title
+from leaderboards.notes import notes
 from leaderboards.provenance import command
 from leaderboards.results import Entry
 from leaderboards.row import Row
 from leaderboards.styles import Style, styles
 from leaderboards.tables import relative
+from leaderboards.titles import slugs
 
 SCRIPTS = (
     *("vendor/d3.min.js", "vendor/plot.umd.min.js", "vendor/tabulator.min.js"),
@@ -39,10 +40,10 @@ def page(boards: list[Board], out: Path) -> dict[str, str]:
     """File name -> content. Links to records are relative to the folder `out`."""
     environment = Environment(loader=PackageLoader("leaderboards"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    style, names = styles(boards), board_names(boards)
+    style, names = styles(boards), slugs([board.title for board in boards])
     # Not through the template engine, which would read the braces of a minified script as its own.
     index = environment.get_template("page.html").render(
-        names=[(name, plain(title(board))) for name, board in zip(names, boards, strict=True)],
+        names=[(name, plain(board.title)) for name, board in zip(names, boards, strict=True)],
         data=Markup(_script([_board(board, style, name) for board, name in zip(boards, names, strict=True)])),
         style=Markup(_asset("vendor/tabulator_simple.min.css") + _asset("page.css")),
         scripts=[Markup(_asset(name)) for name in SCRIPTS],
@@ -65,7 +66,7 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
     shown = columns("long", board.rows)
     return {
         "name": name,
-        "title": plain(title(board)),
+        "title": plain(board.title),
         "smoke": board.smoke,
         "notes": [plain(note) for note in notes(board)],
         "incomplete": [plain(note) for note in incomplete(board)],

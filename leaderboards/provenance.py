@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.jsonfile import read_object
+from bench.labels import plain
 from bench.record import read_record
 from leaderboards.columns import number
-from leaderboards.escape import plain
 from leaderboards.files import PLAN, SUITE, home
 from leaderboards.results import Entry, Folders, Results, read
 

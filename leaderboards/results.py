@@ -120,8 +120,9 @@ def _read(folders: Folders) -> Results:
                     methods[path.parent] = _methods(path)
                 elif FAILED.fullmatch(path.name):
                     failure = _failure(path)
-                    failed = _unfinished(failure.trial, "failed", failure.reason, path, methods)
-                    without["failed"][failure.key] = failed
+                    if failure.trial.protocol == PROTOCOL:
+                        failed = _unfinished(failure.trial, "failed", failure.reason, path, methods)
+                        without["failed"][failure.key] = failed
                 elif LATENCY.fullmatch(path.name):
                     latency = read_latency(path)
                     earlier = latencies[latency.key].setdefault(latency.name, latency)
@@ -136,6 +137,7 @@ def _read(folders: Folders) -> Results:
     known = {*KNOWN, *CONTROLS, DENSE}.union(*methods.values())
     for key in [key for key, entry in found.items() if entry.record.trial.method.name not in known]:
         entry = found.pop(key)
+        broken.append(key)
         problems.append(
             f"{entry.path} is of an unknown method, {entry.record.trial.method.name!r}: it is left out, "
             "for want of a methods.json from its run that describes it"

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.labels import as_text
+from bench.labels import as_text, plain
 from bench.spec import DENSE, Trial
-from leaderboards.escape import plain
 from leaderboards.results import About, Entry, Unfinished
 from leaderboards.stats import Rank, Stat, ranks, stat
 
@@ -120,6 +119,12 @@ class Row:
         return [entry.record.trial for entry in self.entries] + [u.trial for u in self.unfinished]
 
     @property
+    def heading(self) -> str:
+        """What a table says above the rows of this operating point."""
+        unit = {"%": " of the MACs kept", "M": " MACs"}.get(self.point[-1:], "")
+        return self.point + unit
+
+    @property
     def kept(self) -> float | None:
         """Percent of the dense MACs that are kept, or are to be; None where that is not known."""
         if self.is_dense or not self.prunes:
@@ -205,18 +210,25 @@ def label(rows: list[Row]) -> None:
         if len(group) == 1 and "twin" not in group[0].detail:
             group[0].label = plain(group[0].method)
             continue
-        names = {name for row in group for name in row.detail} - {"keep_macs", "method", "twin"}
-        varying = [n for n in sorted(names) if len({json.dumps(row.detail.get(n)) for row in group}) > 1]
-        for row in group:
-            twin = row.detail.get("twin")
-            of = [f"of={twin['method'] if isinstance(twin, dict) else twin}"] if twin else []
-            hidden = "params.of" if twin else ""
-            shown = of + [
-                f"{n.removeprefix('params.')}={as_text(row.detail[n])}"
-                for n in varying
-                if n in row.detail and n != hidden
-            ]
-            row.label = plain(f"{row.method} ({', '.join(shown)})" if shown else row.method)
+        details = [_with_twin(row.detail) for row in group]
+        names = {name for detail in details for name in detail} - {"keep_macs", "method", "of", "of.keep_macs"}
+        varying = [n for n in sorted(names) if len({json.dumps(detail.get(n)) for detail in details}) > 1]
+        for row, detail in zip(group, details, strict=True):
+            shown = [n for n in ("of", *varying) if n in detail]
+            values = [f"{n.replace('params.', '')}={as_text(detail[n])}" for n in shown]
+            row.label = plain(f"{row.method} ({', '.join(values)})" if values else row.method)
+
+
+def _with_twin(detail: dict[str, Any]) -> dict[str, Any]:
+    """The twin's method as `of`, and its values as `of.NAME`; what the suite writes for that is one of the two."""
+    twin = detail.get("twin")
+    if not twin:
+        return detail
+    own = {name: value for name, value in detail.items() if name not in ("twin", "params.of")}
+    if not isinstance(twin, dict):
+        return own | {"of": twin}
+    values = {f"of.{name}": value for name, value in _with_twin(twin).items() if name != "method"}
+    return own | {"of": twin["method"]} | values
 
 
 def mark_and_rank(rows: list[Row]) -> None:
@@ -239,5 +251,5 @@ def mark_and_rank(rows: list[Row]) -> None:
 
 def order(row: Row) -> tuple[Any, ...]:
     """Sorts rows: the dense network first, then by operating point and top-1."""
-    kept = -1.0 if row.kept is None else row.kept
-    return (not row.is_dense, -round(kept), row.point, row.top1 is None, -row.top1.mean if row.top1 else 0.0, row.label)
+    kept = -1.0 if row.kept is None else row.kept if row.keep_macs else round(row.kept)
+    return (not row.is_dense, -kept, row.point, row.top1 is None, -row.top1.mean if row.top1 else 0.0, row.label)

@@ -52,9 +52,13 @@ class SuiteCopy:
     def points(self) -> list[float]:
         """Its targets, shares of the MACs to keep."""
         given = self._file.values.get("keep_macs")
-        return [
-            float(point) for point in (given if isinstance(given, list) else [given]) if isinstance(point, int | float)
-        ]
+        points = given if isinstance(given, list) else [given]
+        return [float(point) for point in points if isinstance(point, int | float) and 0 < point <= 1]
+
+    def seeds(self) -> list[int]:
+        """Its seeds."""
+        given = self._file.values.get("seeds", [0])
+        return [seed for seed in (given if isinstance(given, list) else [given]) if isinstance(seed, int)]
 
     def _find(self, method: MethodSpec) -> SuiteLine | None:
         for name, given, node in self._items():

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from bench.labels import plain
 from leaderboards.boards import Board
 from leaderboards.columns import Form, columns
-from leaderboards.escape import escape_markdown, plain
-from leaderboards.notes import notes, title
+from leaderboards.escape import escape_markdown
+from leaderboards.notes import notes
 from leaderboards.row import Row
 from leaderboards.stats import Stat
 
@@ -31,7 +32,7 @@ def terminal(board: Board, width: int | None = None) -> str:
     below = [plain(note) for note in notes(board, "with **", "with *", columns(form, board.rows))]
     if width is not None:
         below = [line for note in below for line in textwrap.wrap(note, width, subsequent_indent="  ")]
-    return "\n".join([plain(title(board)), "", *lines, "", *below, ""])
+    return "\n".join([plain(board.title), "", *lines, "", *below, ""])
 
 
 def _aligned(board: Board, form: Form) -> list[str]:
@@ -65,7 +66,7 @@ def markdown(board: Board, form: Form = "long", out: Path | None = None) -> str:
         lines = [line + more for line, more in zip(lines, links, strict=True)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     below = "\n".join(f"- {escape_markdown(note)}" for note in notes(board, columns=chosen))
-    return f"## {escape_markdown(title(board))}\n\n{table}\n\n{below}\n"
+    return f"## {escape_markdown(board.title)}\n\n{table}\n\n{below}\n"
 
 
 def _links(row: Row, out: Path) -> list[str]:
@@ -115,7 +116,7 @@ def _flat_row(board: Board, row: Row) -> dict[str, object]:
         "track": trial.track,
         "dataset": trial.dataset.name,
         "backbone": trial.backbone.name,
-        "board": title(board),
+        "board": board.title,
         "method": row.label,
         "point": row.point,
         "keep_macs": row.keep_macs,

@@ -113,6 +113,19 @@ def test_a_list_that_is_none_is_refused_in_words(capsys, option, value):
     assert f"argument {option}: '{value}'" in complaint and "give such as" in complaint
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("measure", "--rounds", "0"), ("measure", "--threads", "-1"), ("measure", "--batch", "1,0"),
+        ("check-method", "--epochs", "-1"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_none_is_refused_in_words(capsys, command, option, value):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "x", f"{option}={value}"])
+    assert ended.value.code == 2 and "is no whole number from 1 on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["methods", "backbones", "datasets", "suites"])
 def test_everything_can_be_listed(what, capsys):
     assert cli.main(["list", what, "--json"]) == 0
@@ -155,6 +168,7 @@ def test_suites_say_which_files_of_your_own_they_need(capsys):
         (["logs", "zzzz"], "no trial's key begins with 'zzzz'"),
         (["profile", "cifar_resnet55"], "did you mean 'cifar_resnet56'"),
         (["profile", "cifar_resnet56", "--set", "shortcut=C"], "shortcut"),
+        (["profile", "cifar_resnet56", "--set", "shortcut=[A"], "--set: this is no value"),
         (["fetch", "cifar11"], "cifar10"),
     ],
 )

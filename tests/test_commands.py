@@ -77,7 +77,7 @@ def test_a_folder_that_holds_nothing_is_left_alone(work, capsys):
 
 
 def test_check_fails_until_tables_and_records_agree(work, capsys):
-    save(work / "leaderboards/results/mine", make_record())
+    save(work / "leaderboards/results/mine", make_record(dense=None))
     assert report("--check") == 1
     assert "table.md is missing" in capsys.readouterr().err
     assert report("leaderboards/results", "--out", "leaderboards/tables") == 0
@@ -91,7 +91,7 @@ def test_check_fails_until_tables_and_records_agree(work, capsys):
 
 def test_check_names_damaged_records_smoke_records_and_large_networks(work, capsys):
     results = work / "leaderboards/results"
-    smoke = make_record(make_trial(smoke=True))
+    smoke = make_record(make_trial(smoke=True), dense=None)
     save(results, smoke)
     (results / "trials" / smoke.key / "model.safetensors").write_bytes(bytes(5_000_001))
     (results / "trials" / "damaged").mkdir()

@@ -12,7 +12,7 @@ from bench.record import Record, Spent, write_json
 from bench.spec import DENSE, DataSpec, DenseSpec, Recipe, Trial, WeightsSpec
 from leaderboards.boards import Board, boards
 from leaderboards.columns import LONG, number, spread
-from leaderboards.notes import notes, title
+from leaderboards.notes import notes
 from leaderboards.results import read
 from leaderboards.row import Row
 from leaderboards.stats import Stat
@@ -123,7 +123,7 @@ def test_what_may_not_be_compared_stands_apart(tmp_path: Path) -> None:
         make_record(make_trial(smoke=True)),
     )
     assert len(found) == 6
-    assert [title(b) for b in found if b.smoke] == ["SMOKE RUN: cifar10, cifar_resnet20, matched track"]
+    assert [b.title for b in found if b.smoke] == ["SMOKE RUN: cifar10, cifar_resnet20, matched track"]
 
 
 def test_scratch_methods_stand_beside_those_that_fine_tune(tmp_path: Path) -> None:
@@ -210,3 +210,35 @@ def test_accuracy_among_the_classes_that_are_there_has_a_column_and_a_note(tmp_p
     board = only(built(tmp_path, make_record(trial, result=result)))
     assert board.rows[0].present_top1 is not None and board.rows[0].present_top1.mean == 88.2
     assert any("all classes of imagenet-1k" in note for note in notes(board))
+
+
+def test_a_method_that_starts_elsewhere_on_another_board_changes_nothing_here(tmp_path: Path) -> None:
+    records = [
+        make_record(make_trial(name, recipe=Recipe(epochs=6, lr=lr))) for name in ("l1", "fpgm") for lr in (0.01, 0.05)
+    ]
+    elsewhere = make_record(make_trial("l1", dataset=DataSpec(name="cifar100")), starts_from="scratch")
+    boards_here = [b for b in built(tmp_path, *records, elsewhere) if b.trial.dataset.name == "cifar10"]
+    assert [sorted(r.label for r in b.rows) for b in boards_here] == [["fpgm", "l1"], ["fpgm", "l1"]]
+
+
+def test_twins_of_two_variants_carry_two_labels(tmp_path: Path) -> None:
+    originals = [make_trial("dcff", params={"steepness": value}) for value in (1.0, 1.0000001)]
+    twins = [make_trial("scratch", params={"of": "dcff"}, twin=t.key) for t in originals]
+    board = only(built(tmp_path, *map(make_record, originals + twins)))
+    assert sorted(r.label for r in board.rows) == [
+        "dcff (steepness=1)", "dcff (steepness=1.0000001)",
+        "scratch (of=dcff, of.steepness=1)", "scratch (of=dcff, of.steepness=1.0000001)",
+    ]  # fmt: skip
+
+
+def test_a_twin_without_its_original_is_still_one_row(tmp_path: Path) -> None:
+    twins = [make_trial("scratch", seed, params={"of": "dcff"}, twin=make_trial("dcff", seed).key) for seed in range(3)]
+    board = only(built(tmp_path, *map(make_record, twins)))
+    assert [(r.label, r.n) for r in board.rows] == [("scratch (of=dcff)", 3)]
+
+
+def test_points_stand_in_the_order_of_what_is_kept(tmp_path: Path) -> None:
+    kept = (0.095, 0.1, 0.104, 0.5)
+    board = only(built(tmp_path, *(make_record(make_trial(keep=keep)) for keep in kept)))
+    assert [r.point for r in board.rows] == ["50 %", "10.4 %", "10 %", "9.5 %"]
+    assert board.rows[0].heading == "50 % of the MACs kept"

@@ -39,7 +39,8 @@ def test_what_may_be_left_out(missing: str) -> None:
     [
         {"loss": "high"}, {"loss": None}, {"loss": float("nan")}, {"loss": True}, {"loss": [1.0]}, {"epochs": 1e999},
         {"epoch": 0.5}, {"macs": -1}, {"macs": 10**400}, {"macs": 2.5}, {"top1": 101}, {"top1": "90"}, {"phase": 1},
-        {"more": 1}, {"lr": 10**400},
+        {"more": 1}, {"lr": 10**400}, {"epochs": -1}, {"epoch": -1}, {"seconds": -0.5}, {"images_per_s": -1.0},
+        {"images_per_s": float("nan")}, {"seconds": 1e31},
     ],
 )  # fmt: skip
 def test_an_epoch_that_is_odd_is_left_to_the_careful_reader(change: dict[str, Any]) -> None:
@@ -63,7 +64,7 @@ def test_what_is_no_history(history: object) -> None:
 
 def test_whatever_the_record_refuses_is_never_a_curve() -> None:
     values = json.loads(make_record().model_dump_json())
-    for change in ({"loss": None}, {"macs": -1}, {"top1": 200.0}, {"more": 1}):
+    for change in ({"loss": None}, {"macs": -1}, {"seconds": -1.0}, {"top1": 200.0}, {"more": 1}):
         values["history"][0] |= change
         with pytest.raises(ValueError):
             Record.model_validate(values)

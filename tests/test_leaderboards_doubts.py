@@ -26,7 +26,7 @@ def told(folder: Path) -> list[str]:
 
 
 def test_one_training_under_several_seeds(tmp_path: Path) -> None:
-    first, copy, third = (make_record(make_trial(seed=seed), 90.0) for seed in range(3))
+    first, copy, third = (make_record(make_trial(seed=seed), 90.0, dense=None) for seed in range(3))
     save(tmp_path, first, copy, third.model_copy(update={"history": make_history(3, 90.0)}))
     (problem,) = told(tmp_path)
     assert first.key in problem and copy.key in problem and third.key not in problem
@@ -35,9 +35,9 @@ def test_one_training_under_several_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", ["method", "result", "untrained"])
 def test_what_may_be_alike(tmp_path: Path, other: str) -> None:
     history = [] if other == "untrained" else make_history(2, 90.0)  # a method without chance, and no training
-    save(tmp_path, make_record(make_trial(seed=0), 90.0, history=history))
+    save(tmp_path, make_record(make_trial(seed=0), 90.0, history=history, dense=None))
     method, top1 = ("fpgm" if other == "method" else "l1"), (90.1 if other == "result" else 90.0)
-    save(tmp_path, make_record(make_trial(method, seed=1), top1, history=history))
+    save(tmp_path, make_record(make_trial(method, seed=1), top1, history=history, dense=None))
     assert told(tmp_path) == []
 
 
@@ -50,15 +50,31 @@ def test_a_dense_network_that_its_own_record_does_not_know(tmp_path: Path) -> No
     assert other.key in problem and dense.key in problem
 
 
+def test_a_dense_network_whose_record_is_not_here(tmp_path: Path) -> None:
+    nowhere = make_trial("dense").key
+    trials = [make_trial("l1"), *(make_trial("fpgm", seed, baseline=nowhere) for seed in (0, 1))]
+    save(tmp_path, *(make_record(trial, history=[]) for trial in trials))
+    unnamed, unproved = sorted(told(tmp_path), key=lambda line: nowhere in line)
+    assert unnamed.endswith("tells of a dense network, and not which")
+    assert f"(and 1 more) tell of a dense network, {nowhere}, whose own record is not here" in unproved
+
+
 def test_what_the_suite_asks_for_and_nothing_tells_of(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE)
-    trials = [make_trial("finetune", keep=None), *(make_trial("l1", keep=keep) for keep in (0.5, 0.3))]
-    save(tmp_path, make_record(trials[0]), make_record(trials[1]))
-    save_failure(tmp_path, trials[2], "the loss is NaN")  # told of, and shown
+    both = (0, 1)
+    tuned = [make_trial("finetune", seed, keep=None) for seed in both]
+    early, late = ([make_trial("l1", seed, keep=keep) for seed in both] for keep in (0.5, 0.3))
+    save(tmp_path, *(make_record(trial, dense=None, history=[]) for trial in tuned + early + late[:1]))
+    save_failure(tmp_path, late[1], "the loss is NaN")  # told of, and shown
     (problem,) = told(tmp_path)
-    assert "suite.yaml:5 asks for random at 0.5, 0.3, and neither" in problem
-    save_plan(tmp_path, *trials, make_trial("random", keep=0.5))
+    assert "suite.yaml:5 asks for random at 0.5 with seed 0, 1 and at 0.3 with seed 0, 1, and neither" in problem
+    drawn = [make_trial("random", seed, keep=keep) for keep in (0.5, 0.3) for seed in both]
+    save_plan(tmp_path, *tuned, *early, *late, *drawn[:3])
     (problem,) = told(tmp_path)
-    assert "random at 0.3, and" in problem
-    save_plan(tmp_path, *trials, *(make_trial("random", keep=keep) for keep in (0.5, 0.3)))
+    assert "asks for random at 0.3 with seed 1, and" in problem
+    save_plan(tmp_path, *tuned, *early, *late, *drawn)
     assert told(tmp_path) == []
+    (tmp_path / "trials" / tuned[1].key / "record.json").unlink()
+    save_plan(tmp_path, *early, *late, *drawn)
+    (problem,) = told(tmp_path)
+    assert "asks for finetune with seed 1, and" in problem

@@ -93,3 +93,14 @@ def test_a_ruined_row_stands_at_the_edge_with_its_figure(tmp_path: Path) -> None
     save(tmp_path, *(make_record(make_trial(name), top1) for name, top1 in tops.items()))
     (svg,) = [path for path in leaderboards.draw(tmp_path, tmp_path / "figures") if path.match("*-accuracy.svg")]
     assert "14.20 ↓" in svg.read_text() and ">20<" not in svg.read_text()
+
+
+def test_an_operating_point_that_was_not_measured_has_no_figure_of_speed(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    measured, other = make_record(make_trial(keep=0.7)), make_record(make_trial(keep=0.5))
+    save(tmp_path, measured, other)
+    save_latency(tmp_path, make_latency(measured))
+    half = boards(read(tmp_path), [0.5])
+    assert half[0].clock is None and "Speed-up" not in leaderboards.text(half)
+    names = {path.name for path in leaderboards.draw(half, tmp_path / "figures")}
+    assert names and not any("latency" in name for name in names)

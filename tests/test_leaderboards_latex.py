@@ -32,6 +32,7 @@ def board(folder: Path, *names: str) -> Board:
         ("\\input{x}", r"\textbackslash{}input\{x\}"),
         ("91.0 ± 0.5†", r"91.0 $\pm$ 0.5$^\dagger$"),
         ("--x", "-{}-x"),
+        ("a---b", "a-{}-{}-b"),
         ("*[x]", "{*}{[}x]"),
         ("näher 東 «", "näher {[}U+6771] {[}U+00AB]"),
     ],
@@ -49,7 +50,7 @@ def test_a_long_board_takes_several_floats_with_the_notes_under_the_last(tmp_pat
     text = latex_compact(board(tmp_path, *(f"m{i}" for i in range(60))))
     assert text.count(r"\begin{table}") == 2 and "(1 of 2)." in text and "(2 of 2)." in text
     assert text.count("Protocol version") == 1 and text.index("Protocol version") > text.index("(2 of 2)")
-    assert re.findall(r"\\label{(.*)}", text) == ["tab:board-compact", "tab:board-compact-2"]
+    assert re.findall(r"\\label{(.*)}", text) == ["tab:board-compact", "tab:board-compact-part2"]
 
 
 def test_notes_that_would_run_off_the_page_have_a_float_of_their_own(tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_bibtex_has_the_entries_of_the_methods_shown_once(tmp_path: Path) -> Non
     [
         ("@article{he_2019:a,\n  title = {T}\n}", r"dcff\methodcite{he_2019:a} &"),
         ("@article{}\\input{x},}", "dcff &"),
+        ("@article{\ud800,}", "dcff &"),
         ("", "dcff &"),
     ],
 )
@@ -160,3 +162,16 @@ def test_what_has_not_run_stands_in_the_first_table_alone(tmp_path: Path) -> Non
     save_plan(save(tmp_path, make_record()), make_trial(), make_trial("not_yet"))
     (made,) = boards(read(tmp_path))
     assert latex(made).count(r"not\_yet & missing") == 1 and latex(made).count(r"not\_yet &") == 1
+
+
+def test_boards_of_one_title_have_labels_of_their_own(tmp_path: Path) -> None:
+    text = "".join(latex_compact(board(tmp_path, *(f"m{i}" for i in range(60))), name) for name in ("a", "a-2"))
+    labels = re.findall(r"\\label{(.*)}", text)
+    assert len(labels) == len(set(labels)) == 4
+
+
+def test_a_file_takes_whatever_a_run_says_of_its_paper(tmp_path: Path) -> None:
+    save(tmp_path, make_record(make_trial("dcff")))
+    (tmp_path / "methods.json").write_text(r'{"dcff": {"paper": {"bibtex": "@article{a,\ud800\u001b\n title={T}}"}}}')
+    leaderboards.report(tmp_path, tmp_path / "report")
+    assert (tmp_path / "report" / "methods.bib").read_text() == "@article{a,\ufffd\ufffd\n title={T}}\n"

@@ -97,3 +97,36 @@ def test_a_dense_network_without_its_record_is_told(tmp_path: Path) -> None:
     record = make_record()
     assert "own record is not here" in text(tmp_path / "a", record)
     assert "own record is not here" not in text(tmp_path / "b", record, make_record(make_trial("dense")))
+
+
+def test_a_control_that_trains_for_longer_is_named_with_its_epochs(tmp_path: Path) -> None:
+    def trained(name: str, epochs: float) -> Record:
+        spent = Spent(epochs=epochs, images=1, macs=1e14, seconds=60)
+        return make_record(make_trial(name), starts_from="scratch", spent=spent)
+
+    said = text(tmp_path, make_record(), trained("scratch", 160), trained("dcff", 6.01))
+    assert "Controls that train for more epochs than that: scratch at 50 % (160)." in said
+    assert "For dcff, 6 epochs are all the training" in said
+    alone = text(tmp_path / "alone", make_record(), trained("scratch", 160))
+    assert "all the training" not in alone and "From scratch" not in alone
+
+
+def test_dense_networks_alone_share_no_total(tmp_path: Path) -> None:
+    assert "Matched track" not in text(tmp_path, make_record(make_trial("dense")))
+
+
+def test_what_is_unusual_in_a_recipe_is_said(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=6, lr=0.01, nesterov=True, warmup=1.0, augment=False)
+    said = text(tmp_path, make_record(make_trial(recipe=recipe)))
+    assert "weight decay 0.0005, nesterov true, warmup 1, augment false." in said
+
+
+def test_one_checkpoint_is_no_network_of_the_same_seed(tmp_path: Path) -> None:
+    given = DenseSpec(weights=WeightsSpec(file="a.pt"))
+    assert "change against the dense network." in text(tmp_path / "given", make_record(make_trial(dense=given)))
+    assert "change against the dense network of the same seed." in text(tmp_path / "trained", make_record())
+
+
+def test_seeds_made_by_different_code_are_told_of(tmp_path: Path) -> None:
+    records = [make_record(make_trial(seed=seed), method_source=f"{seed % 2}" * 12) for seed in range(3)]
+    assert "l1 (version 1) ran from 2 states of its file" in text(tmp_path, *records)

@@ -15,8 +15,9 @@ import pytest
 from records import make_record, make_trial, measured, save, save_failure, save_plan
 
 import leaderboards
+from bench.labels import plain
 from bench.spec import DENSE, Recipe
-from leaderboards.escape import escape_latex, escape_markdown, plain
+from leaderboards.escape import escape_latex, escape_markdown
 
 pytest.importorskip("pandas")
 import recount

@@ -184,3 +184,26 @@ def test_what_no_network_could_have_is_refused_and_the_rest_is_built(tmp_path: P
     assert str(path) in problem and f"result.{place}" in problem and "\n" not in problem
     leaderboards.report(results, tmp_path / "report")
     assert "90.00" in (tmp_path / "report" / "table.md").read_text()
+
+
+def test_a_record_of_an_unknown_method_is_not_called_missing(tmp_path: Path) -> None:
+    trials = [make_trial("mine"), make_trial()]
+    save(tmp_path, *map(make_record, trials))
+    save_plan(tmp_path, *trials)
+    (tmp_path / "methods.json").unlink()
+    assert [(u.trial.method.name, u.state) for u in read(tmp_path).unfinished] == [("mine", "refused")]
+
+
+def test_failures_of_another_protocol_make_no_board(tmp_path: Path) -> None:
+    save(tmp_path, make_record())
+    save_failure(tmp_path, make_trial(protocol=0), "the loss is NaN")
+    assert read(tmp_path).unfinished == []
+
+
+@pytest.mark.parametrize(("place", "value"), [("suite", "x" * 300), ("suite", "../x"), ("dense_widths", {"conv": 0})])
+def test_what_a_page_could_not_show_is_no_record(tmp_path: Path, place: str, value: object) -> None:
+    save(tmp_path, make_record(), other := make_record(make_trial("random")))
+    path = tmp_path / "trials" / other.key / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {place: value}))
+    (problem,) = read(tmp_path).problems
+    assert str(path) in problem and f": {place}" in problem

@@ -84,3 +84,10 @@ def test_a_damaged_suite_is_named_and_the_records_are_read(tmp_path: Path) -> No
     results = read(tmp_path)
     assert len(results.records) == 1 and results.records[0].asked is None
     assert len(results.problems) == 1 and "suite.yaml" in results.problems[0]
+
+
+def test_targets_and_seeds(suite: SuiteCopy, tmp_path: Path) -> None:
+    assert suite.points() == [] and suite.seeds() == [0]
+    (tmp_path / "suite.yaml").write_text(f"keep_macs: [0.5, 1{'0' * 400}, -1, x]\nseeds: 3\nmethods: [l1]\n")
+    other = SuiteCopy(tmp_path / "suite.yaml")
+    assert other.points() == [0.5] and other.seeds() == [3]

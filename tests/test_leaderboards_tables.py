@@ -13,9 +13,10 @@ from records import machine, make_latency, make_record, make_trial, save, save_f
 
 import leaderboards
 from bench.errors import UserError
+from bench.labels import plain
 from bench.spec import BackboneSpec
 from leaderboards.boards import boards
-from leaderboards.escape import escape_markdown, plain
+from leaderboards.escape import escape_markdown
 from leaderboards.results import read
 from leaderboards.tables import csv_table, markdown, terminal
 
@@ -27,7 +28,7 @@ def report(folder: Path) -> dict[str, str]:
 
 
 def test_all_formats_are_written_and_agree_with_their_records(tmp_path: Path) -> None:
-    files = report(save(tmp_path, make_record(top1=90.126)))
+    files = report(save(tmp_path, make_record(top1=90.126, dense=None)))
     tables = {"table.md", "table-compact.md", "table.tex", "table-compact.tex", "index.html"}
     assert set(files) == tables | {"table.csv", "methods.bib", "cifar10-cifar-resnet20-matched-track.js"}
     assert all("90.13" in files[name] for name in tables) and "90.126" in files["table.csv"]
@@ -41,7 +42,7 @@ def test_the_package_offers_functions_whatever_was_imported_before(tmp_path: Pat
 
 
 def test_check_names_what_differs(tmp_path: Path) -> None:
-    report(save(tmp_path, make_record()))
+    report(save(tmp_path, make_record(dense=None)))
     (tmp_path / "report" / "table.md").write_text("by hand")
     (tmp_path / "report" / "table.csv").unlink()
     (tmp_path / "report" / "data" / "gone.js").write_text("")
@@ -60,7 +61,7 @@ def test_check_refuses_smoke_records(tmp_path: Path) -> None:
 def test_check_refuses_records_of_an_unclean_checkout(tmp_path: Path) -> None:
     report(save(tmp_path, make_record(machine=machine(commit="abc+"))))
     assert "changes not committed" in leaderboards.check(tmp_path, tmp_path / "report")[0]
-    save(tmp_path, record := make_record())
+    save(tmp_path, record := make_record(dense=None))
     save_latency(tmp_path, make_latency(record, machine=machine(commit="abc+")))
     report(tmp_path)
     (problem,) = leaderboards.check(tmp_path, tmp_path / "report")

@@ -87,7 +87,7 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("dense:", "#", 7, "starts from a dense network: add a `dense` entry"),
         ("{recipe: {epochs: 3, lr: 1e-1}}", "{weights: none.pth}", 4, "there is no weights file"),
         ("[finetune,", "[dense,", 7, "the dense baseline runs by itself"),
-        ("name: tiny", "name: ../tiny", 1, "letters, digits, dots, _ and - only, not"),
+        ("name: tiny", "name: ../tiny", 1, "letters, digits, dots, _ and - only, at most 100 in all, not"),
         ("methods: [", "methods: [[", 8, "this is not YAML"),
         ("name: tiny", "name: tiny\nseeds: [0]\nseeds: [1]", 3, "the key 'seeds' stands here a second time"),
         ("recipe: {epochs: 2, lr: 0.01}", "", 1, "recipe: is missing"),

@@ -196,3 +196,10 @@ def test_another_machine_is_allowed_more(record, capsys):
 def test_a_folder_without_records_is_a_mistake(tmp_path, capsys):
     assert cli.main(["verify", str(tmp_path)]) == 2
     assert "there is no record in" in capsys.readouterr().err
+
+
+def test_a_dense_network_that_the_trial_does_not_name_is_refused(record):
+    values = json.loads(record.read_text())
+    trial = Trial.model_validate({**values["trial"], "baseline": None})
+    change(record, trial=trial.model_dump(mode="json"), key=trial.key, dense__top1=50.0)
+    assert "no dense trial named, but its trial has one" in refused(record)

@@ -1,0 +1,71 @@
+"""What a board is called: a title that no other board of a report has, and a name for its anchor and files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from bench.labels import as_text
+from bench.spec import Trial
+
+LONGEST = 16
+"""Characters of a value that tells two boards apart; more are cut, of a hash say."""
+
+
+def titles(trials: Sequence[Trial]) -> list[str]:
+    """Of the boards for which these trials stand: data set, backbone, track; where these are the same, what differs."""
+    alike: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        alike[_title(trial)].append(trial)
+    return [_title(trial) + _apart(trial, alike[_title(trial)]) for trial in trials]
+
+
+def slugs(titles: Sequence[str]) -> list[str]:
+    """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
+    names: list[str] = []
+    for title in titles:
+        name = stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _title(trial: Trial) -> str:
+    kwargs = ", ".join(f"{name}={value}" for name, value in trial.backbone.kwargs.items())
+    backbone = f"{trial.backbone.name} ({kwargs})" if kwargs else trial.backbone.name
+    data = trial.dataset.name
+    if trial.dataset.subset:
+        data += f" ({trial.dataset.subset:,} training images)"
+    if trial.dataset.image_size:
+        data += f" at {trial.dataset.image_size} px"
+    text = f"{data}, {backbone}, {trial.track} track"
+    return f"SMOKE RUN: {text}" if trial.smoke else text
+
+
+def _apart(trial: Trial, alike: Sequence[Trial]) -> str:
+    """` (holdout=5000, epochs=12)`: the values that all of these trials have, and not all share."""
+    all_values = [_values(other) for other in alike]
+    common = [name for name in _values(trial) if all(name in values for values in all_values)]
+    differing = [name for name in common if len({json.dumps(values[name]) for values in all_values}) > 1]
+    own = _values(trial)
+    return f" ({', '.join(f'{name}={as_text(own[name])[:LONGEST]}' for name in differing)})" if differing else ""
+
+
+def _values(trial: Trial) -> dict[str, Any]:
+    """What may tell two boards of one title apart: see `boards`."""
+    values = trial.dataset.model_dump(mode="json", exclude={"root"})
+    if trial.track == "matched":
+        values |= trial.recipe.model_dump(mode="json")
+    if trial.dense is None:
+        return values | {"dense": "none"}
+    source = trial.dense.recipe or trial.dense.weights
+    details = source.model_dump(mode="json", exclude={"file", "sha256"}) if source else {}
+    weights = trial.dense.weights.sha256 if trial.dense.weights else str(trial.dense.pretrained)
+    values["dense"] = "trained" if trial.dense.recipe else weights
+    return values | {f"dense.{name}": value for name, value in details.items()}
