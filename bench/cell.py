@@ -29,9 +29,9 @@ from bench.channels.exact import TOLERANCE, distance, mixers, outputs, shaken, z
 from bench.data import WHOLE, Shard, part
 from bench.errors import UserError
 from bench.method import Budget, Keep, Method
+from bench.outcome import check_plain, distance_from_target
 from bench.session import Session
 from bench.spec import BackboneSpec, Recipe
-from bench.trial import check_plain, distance_from_target
 
 SIZES = (32, 64, 96, 128)
 """Pixels, tried before a backbone's own image size."""

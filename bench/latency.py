@@ -47,7 +47,7 @@ def measure(
     `batches`: sizes in place of `BATCHES`. `loaded`: measure although other work is running, and mark the figures so.
     Raises UserError where other work is running, RecordError for a damaged file.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     machine.prepare()  # else a batch's time is half that of mapping memory anew, by a chance of where it lies

@@ -95,8 +95,8 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
     load = os.getloadavg()[0]
     busy = f"; other work slows it now, its load is {load:.1f}" if load > 1 else ""
     lines.append(
-        f"{len(trials)} trials, at most {work} of training, about {needed} one after "
-        f"the other on this machine (as if nothing were pruned; without evaluation{busy})"
+        f"{len(trials)} trials, {work} of training, about {needed} one after the other on this machine "
+        f"(as if nothing were pruned, each for its recipe's epochs; without evaluation{busy})"
     )
     return "\n".join(lines)
 
@@ -117,7 +117,7 @@ def _measure(trial: Trial) -> tuple[int, float, float]:
     from bench.training import loop
 
     machine.prepare()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     loaded = data.load(trial.dataset, seed=trial.seed, device=device)
     model = weights.fresh(trial, classes=loaded.classes, channels=loaded.channels, image_size=loaded.image_size)
     model.to(device).to(memory_format=torch.channels_last)

@@ -43,7 +43,8 @@ class Lease:
 
     def check(self) -> None:
         """Raises LeasedError where another process has taken over, because this one was silent for too long."""
-        if _newest(self.path.parent) != self.path or read_object(self.path).get("token") != self.token:
+        token = read_object(self.path).get("token", self.token)  # unreadable for a moment, it is not another's
+        if _newest(self.path.parent) != self.path or token != self.token:
             raise LeasedError(f"this process was silent for {STALE_S:g} s: another has taken its trial over")
 
 
@@ -55,10 +56,11 @@ def hold(folder: Path) -> Iterator[Lease]:
     released = threading.Event()
 
     def renew() -> None:
-        with suppress(LeasedError, OSError):
+        with suppress(LeasedError):
             while not released.wait(RENEW_S):
-                lease.check()
-                os.utime(lease.path)
+                with suppress(OSError):  # a network's file system may fail once
+                    lease.check()
+                    os.utime(lease.path)
 
     threading.Thread(target=renew, name="lease", daemon=True).start()
     try:

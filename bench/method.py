@@ -178,7 +178,10 @@ class Run(Protocol):
         """
 
     def batches(self, n: int, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """`n` batches of training images (not augmented) and labels, for scores; the same for the same seed."""
+        """`n` batches of training images (not augmented) and labels, for scores, the same for the same seed.
+
+        At most one epoch: where the data set has fewer batches, all of them.
+        """
 
     def loss(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy in the trial's precision; call `backward` on it for gradients."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -99,7 +100,7 @@ class Record(_Part):
     cut_top1: Percent | None = None
     """Test top-1 right after the last cut, before any further training, where a method cuts and then trains."""
     best_top1: Percent | None = None
-    """Best test top-1 of any epoch, where recorded, because papers print it. It never ranks."""
+    """Best test top-1 of any epoch after the last cut, where recorded, because papers print it. It never ranks."""
     widths: dict[str, Count]
     """Group name -> units kept."""
     dense_widths: dict[str, Annotated[Count, Field(ge=1)]]
@@ -118,7 +119,10 @@ class Record(_Part):
 
 
 class Failure(_Part):
-    """A try that did not finish: `failed-N.json`. `kind`: "method" is final until asked, "machine" is retried."""
+    """A try that did not finish: `failed-N.json`.
+
+    `kind`: "method" is final until asked, "machine" is retried, "blocked" waits for a trial that it needs.
+    """
 
     key: str
     trial: Trial
@@ -185,6 +189,11 @@ def first_fault(error: Exception) -> str:
         first = error.errors()[0]
         return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def best_test_epoch(history: Iterable[Epoch], macs: int) -> float | None:
+    """The best test top-1 of an epoch that trained a network of so many MACs: before its cut, it was another one."""
+    return max((row.top1 for row in history if row.top1 is not None and row.macs == macs), default=None)
 
 
 def find_records(where: Path) -> list[Path]:

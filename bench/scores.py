@@ -19,6 +19,7 @@ from bench.onlyone import alone
 from bench.sources import digest
 from bench.spec import Trial
 from bench.training.journal import Journal
+from bench.weights import file_digest
 
 Scores = dict[str, Tensor]
 
@@ -36,7 +37,10 @@ class Shared:
         same = trial.model_dump(mode="json", exclude={"keep_macs"})
         where = machine.describe(settings, device).model_dump(mode="json", exclude={"commit"})
         program = [digest(), inspect.getsource(inspect.getmodule(type(method)) or type(method))]
-        self._name = hashlib.sha256(json.dumps([same, where, program], sort_keys=True).encode()).hexdigest()[:16]
+        dense = out / "trials" / str(trial.baseline) / "model.safetensors"  # it may be trained anew, or brought here
+        network = file_digest(dense) if dense.exists() else None
+        text = json.dumps([same, where, program, network], sort_keys=True)
+        self._name = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._lock = out / "scores" / f"{self._name}.lock"
 
     def of(self, model: nn.Module, compute: Callable[[], Scores], general: Callable[[], bool]) -> Scores:

@@ -82,7 +82,7 @@ class Session:
 
     @property
     def epochs_left(self) -> float:
-        return max(0.0, self.budget.epochs - self.meter.epochs)
+        return max(0.0, self._budget.epochs - self.meter.epochs)
 
     def groups(self, model: nn.Module) -> list[Group]:
         return self._anatomy.groups(model)
@@ -93,7 +93,6 @@ class Session:
     def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         if self._shared is None or self._phase or self._fresh_cut or self.ranks.size > 1:
             return compute()  # no longer the dense network, or not alone
-        self._budget_read = False
         return self._shared(self.settings).of(model, compute, lambda: not self._budget_read)
 
     def select(
@@ -245,7 +244,8 @@ class Session:
             self.log(f"'{name}' goes on after epoch {first}")
         forward = self.ranks.parallel(torch.compile(model, dynamic=False) if self._compiled else model)
         total = math.ceil(steps / per_epoch)
-        heartbeat = Heartbeat(self._folder, self.budget.epochs, self._epoch_images)
+        until = self.meter.epochs + steps / per_epoch - first  # some controls train beyond the budget
+        heartbeat = Heartbeat(self._folder, max(self._budget.epochs, until), self._epoch_images)
         for epoch in range(first, total):
             generator = seeds.begin(self.seed, "train", self._phase, epoch)
             if each_epoch is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -109,24 +110,39 @@ def trials(suite: Suite) -> list[Trial]:
         if suite.dense is not None:
             baseline = _dense_trial(common, suite.dense, seed)
             found[baseline.key] = baseline
-        here: dict[tuple[str, float | None], Trial] = {}
-        for spec in sorted(suite.methods, key=lambda m: "of" in m.params and m.params["of"] is not None):
+        originals: dict[str, list[Trial]] = defaultdict(list)
+        for spec in sorted(suite.methods, key=_is_copy):
             cls = registry.methods()[spec.name]
-            points: list[float | None] = [*suite.keep_macs] if cls.prunes else []
-            for keep in points or [None]:
-                of = spec.params.get("of")
+            for keep, twin in _points(suite, spec, originals):
                 trial = Trial(
                     method=spec,
                     recipe=_recipe(suite, cls),
                     keep_macs=keep,
                     seed=seed,
                     baseline=baseline.key if baseline else None,
-                    twin=here[of, keep].key if of else None,
+                    twin=twin,
                     **common,
                 )
-                here.setdefault((spec.name, keep), trial)
                 found[trial.key] = trial
+                if not _is_copy(spec):
+                    originals[spec.name].append(trial)
     return list(found.values())
+
+
+def _is_copy(spec: MethodSpec) -> bool:
+    """Whether it takes the widths of another method of the suite."""
+    return spec.params.get("of") is not None
+
+
+def _points(
+    suite: Suite, spec: MethodSpec, originals: Mapping[str, list[Trial]]
+) -> list[tuple[float | None, str | None]]:
+    """Target and twin of each of a method's trials with one seed: explicit rates are a target of their own."""
+    if _is_copy(spec):
+        return [(trial.keep_macs, trial.key) for trial in originals[spec.params["of"]]]
+    whole = not registry.methods()[spec.name].prunes or spec.params.get("rates")
+    shares: list[float | None] = [] if whole else [*suite.keep_macs]
+    return [(keep, None) for keep in shares or [None]]
 
 
 def _dense_trial(common: dict[str, Any], dense: DenseSpec, seed: int) -> Trial:
@@ -138,7 +154,7 @@ def _dense_trial(common: dict[str, Any], dense: DenseSpec, seed: int) -> Trial:
 
 
 def _recipe(suite: Suite, method: type[Method]) -> Recipe:
-    """From scratch, a network trains by the dense recipe's settings, for the epochs that every method has."""
+    """From scratch, a network trains by the dense recipe's schedule, squeezed into the epochs that every method has."""
     if method.start == "pretrained":
         return suite.recipe
     if suite.scratch_recipe is not None:
@@ -146,8 +162,9 @@ def _recipe(suite: Suite, method: type[Method]) -> Recipe:
     if suite.dense is None or suite.dense.recipe is None:
         return suite.recipe
     dense, epochs = suite.dense.recipe, suite.recipe.epochs
-    milestones = tuple(round(m * epochs / dense.epochs) for m in dense.milestones)
-    return dense.model_copy(update={"epochs": epochs, "milestones": milestones})
+    share = epochs / dense.epochs if dense.epochs else 1.0
+    milestones = tuple(round(m * share) for m in dense.milestones)
+    return dense.model_copy(update={"epochs": epochs, "milestones": milestones, "warmup": dense.warmup * share})
 
 
 def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
@@ -161,14 +178,17 @@ def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
         raise file.error(
             ("compile",), "several workers train uncompiled: take compile out, or set resources.workers to 1"
         )
-    written = [spec.name for spec in suite.methods]
+    written = [spec.name for spec in suite.methods if not _is_copy(spec)]
     for spec in suite.methods:
         cls, place = registry.methods()[spec.name], ("methods", file.method_index(spec.name))
         if spec.name == DENSE:
             raise file.error(place, "the dense baseline runs by itself: take 'dense' out (its control is 'finetune')")
         of = spec.params.get("of")
         if of is not None and of not in written:
-            raise file.error(place, f"of: '{of}' is not among this suite's methods{suitefile.nearest(of, written)}")
+            near = suitefile.nearest(of, written)
+            raise file.error(place, f"of: '{of}' is not among this suite's methods that choose widths{near}")
+        if of is not None and not registry.methods()[of].prunes:
+            raise file.error(place, f"of: '{of}' leaves the network whole: name a method that prunes")
         if cls.start == "pretrained" and suite.dense is None:
             raise file.error(place, f"{spec.name} starts from a dense network: add a `dense` entry")
         if cls.selects and not all(dataset.holdout for dataset in suite.dataset):
@@ -199,7 +219,10 @@ def _entry(file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: 
         root = file.relative(str(mapping["root"]))
         if not root.is_dir():
             raise file.error((*place, "root"), f"there is no folder {_shown(mapping['root'], root)}")
-        return {**mapping, "root": _portable(mapping["root"], root), "fingerprint": data.fingerprint(root)}
+        content = data.fingerprint(root)
+        if mapping.get("fingerprint", content) != content:
+            raise file.error((*place, "fingerprint"), f"that of {root} is {content}: it holds other files")
+        return {**mapping, "root": _portable(mapping["root"], root), "fingerprint": content}
     return mapping
 
 
@@ -208,7 +231,10 @@ def _weights(file: suitefile.SuiteFile, value: str | dict[str, Any]) -> dict[str
     path = file.relative(str(mapping.get("file", "")))
     if not path.is_file():
         raise file.error(("dense", "weights"), f"there is no weights file {_shown(mapping.get('file'), path)}")
-    return {**mapping, "file": _portable(mapping["file"], path), "sha256": weights.file_digest(path)}
+    digest = weights.file_digest(path)
+    if mapping.get("sha256", digest) != digest:
+        raise file.error(("dense", "weights", "sha256"), f"the SHA-256 of {path} is {digest}: this is another file")
+    return {**mapping, "file": _portable(mapping["file"], path), "sha256": digest}
 
 
 def _portable(written: Any, path: Path) -> str:

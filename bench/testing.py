@@ -24,9 +24,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from bench import backbones, compact, cost, data
 from bench.data import Data
 from bench.method import Budget, Method, Run
+from bench.outcome import check_plain, distance_from_target
 from bench.session import Session
 from bench.spec import BackboneSpec, DataSpec, Recipe
-from bench.trial import check_plain, distance_from_target
 from bench.weights import file_digest
 
 CPU = torch.device("cpu")  # the one device that repeats its sums bit for bit

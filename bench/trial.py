@@ -13,18 +13,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from bench import channels, compact, data, machine, registry, sources, weights
 from bench.anatomy import Anatomy
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
-from bench.record import Failure, Measured, Record, read_record, write_failure, write_once
+from bench.outcome import check_plain, distance_from_target
+from bench.record import Failure, Measured, Record, RecordError, best_test_epoch, read_record, write_failure, write_once
 from bench.scores import Shared
 from bench.session import Session
 from bench.spec import DENSE, Trial, starts_from
 from bench.training.ranks import ALONE, Ranks
+
+KILLED = ("DefaultCPUAllocator: can't allocate memory", "is killed by signal")
+"""In torch's words, as a RuntimeError: the memory of the machine is exhausted, or a process that decodes was killed."""
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
 """Full, over quota, read-only, forbidden, broken, or gone from the network."""
@@ -101,7 +104,7 @@ def _run(
     decoders = threads if device.type == "cuda" else int(threads > 1)
     model, loaded = _first_model(trial, method, out, device, decoders, ranks)
     baseline, twin = (
-        ranks.broadcast(partial(read_record, out / "trials" / key / "record.json")) if key else None
+        ranks.broadcast(partial(_other, out / "trials" / key / "record.json")) if key else None
         for key in (trial.baseline, trial.twin)
     )
     example = torch.zeros(1, loaded.channels, loaded.image_size, loaded.image_size, device=device)
@@ -141,7 +144,8 @@ def _run(
     if method.prunes:
         channels.check(model, example)  # a network that cannot be cut is refused before any training
         if trial.keep_macs:  # and so is a target that the floors put out of reach
-            session.select(model, {group.name: torch.zeros(group.size) for group in session.groups(model)})
+            scores = {group.name: torch.zeros(group.size) for group in session.groups(model)}
+            session.select(model, scores, keep_macs=trial.keep_macs)
     torch.manual_seed(trial.seed)
     model = method.compress(model, session)
     check_plain(model)
@@ -164,7 +168,6 @@ def _run(
         )
 
     ranks.broadcast(save)
-    tops = [row.top1 for row in session.meter.history if row.top1 is not None]
     return Record(
         key=trial.key,
         suite=suite,
@@ -173,7 +176,7 @@ def _run(
         result=result,
         dense=baseline.result if baseline else None,
         cut_top1=session.cut_top1,
-        best_top1=max(tops) if tops else None,
+        best_top1=best_test_epoch(session.meter.history, result.macs),
         widths=groups,
         dense_widths=session.dense_widths,
         off_target=off_target,
@@ -188,6 +191,13 @@ def _run(
     )
 
 
+def _other(path: Path) -> Record:
+    try:
+        return read_record(path)
+    except RecordError as error:  # no fault of this trial's method
+        raise data.DataError(str(error)) from error
+
+
 def _first_model(
     trial: Trial, method: Method, out: Path, device: torch.device, decoders: int, ranks: Ranks
 ) -> tuple[nn.Module, data.Data]:
@@ -197,23 +207,24 @@ def _first_model(
     trained: list[nn.Module] = []
 
     def load() -> tuple[bool, Any, Any]:
-        trained.append(_load(trial, method, out, shape))
-        foreign = method.start == "pretrained" or trial.method.name == DENSE
-        return trained[0].training, *(weights.normalisation(trial, trained[0]) if foreign else (None, None))
+        model, (mean, std) = _load(trial, method, out, shape)
+        trained.append(model)
+        return model.training, mean, std
 
     training, mean, std = ranks.broadcast(load)
     model = (trained[0] if trained else weights.fresh(trial, **shape)).train(training).to(device)
     ranks.same(model)
-    if mean is not None:
+    if mean is not None and (mean, std) != (loaded.mean, loaded.std):
         loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std, workers=decoders)
     return model, loaded
 
 
-def _load(trial: Trial, method: Method, out: Path, shape: dict[str, Any]) -> nn.Module:
+def _load(trial: Trial, method: Method, out: Path, shape: dict[str, Any]) -> tuple[nn.Module, weights.Normalisation]:
     if trial.method.name == DENSE:
-        return weights.dense(trial, **shape)
+        model = weights.dense(trial, **shape)
+        return model, weights.normalisation(trial, model)
     if method.start != "pretrained":
-        return weights.fresh(trial, **shape)
+        return weights.fresh(trial, **shape), (None, None)
     if trial.baseline:
         return weights.baseline(trial, out)
     raise MethodError(f"{method.name} starts from a dense network: give the suite a `dense` entry")
@@ -234,37 +245,6 @@ def _measure(session: Session, model: nn.Module) -> Measured:
     )
 
 
-def distance_from_target(session: Session, model: nn.Module, macs: int) -> float:
-    """Percentage points of dense MACs above (+) or below (-) the target. Further than one unit of a group fails."""
-    target, dense = float(session.budget.macs or 0), session.dense_cost.macs
-    off = macs - target
-    unit = session.finest(model)
-    if abs(off) > max(unit, 0.01 * dense):
-        raise MethodError(
-            f"the compact network has {macs / 1e6:.2f} M MACs, the target is {target / 1e6:.2f} M: "
-            f"further off than one filter group ({unit / 1e6:.2f} M)"
-        )
-    return 100 * off / dense
-
-
-def check_plain(model: object) -> None:
-    """What comes back must be a plain dense network: MethodError, in one line, where it is not."""
-    if not isinstance(model, nn.Module):
-        raise MethodError(f"compress returned {type(model).__name__}: it must return the compact model")
-    for name, module in model.named_modules():
-        if parametrize.is_parametrized(module):
-            raise MethodError(f"the method left a parametrisation on {name}")
-        if any((module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)):
-            raise MethodError(f"the method left a hook on {name or 'the model'}")
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            raise MethodError(f"the method left {name} frozen")
-        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-            raise MethodError(f"the method left a hook on {name}")
-        if not torch.isfinite(parameter).all():
-            raise MethodError(f"the method left values in {name} that are not finite")
-
-
 def _notes(trial: Trial, loaded: data.Data) -> list[str]:
     notes = []
     if trial.dense and not trial.dense.recipe:
@@ -277,7 +257,8 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
 def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:
     """A full disk, a lost file system, exhausted memory or missing data: the machine's failure; else the method's."""
     disk = isinstance(error, OSError) and error.errno in DISK
-    machines = disk or isinstance(error, MemoryError | torch.OutOfMemoryError | data.DataError)
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in KILLED)
+    machines = disk or memory or isinstance(error, data.DataError)
     expected = isinstance(error, UserError)
     if isinstance(error, OSError) and disk:
         reason = f"{error.strerror}: {error.filename or folder}"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench import backbones, channels, cost, data, machine, registry
 from bench.compact import describe, load_compact
 from bench.errors import UserError
-from bench.record import Measured, Record, beside, read_record
+from bench.record import Measured, Record, beside, best_test_epoch, read_record
 from bench.spec import DENSE, PROTOCOL, starts_from
 from bench.training import loop
 
@@ -72,7 +72,7 @@ def _arithmetic(record: Record) -> Iterator[Check]:
     epochs = sum(row.epochs for row in record.history)
     text = f"{record.spent.epochs:g} epochs spent"
     yield _check(abs(epochs - record.spent.epochs) < 1e-6, text, f"the history has {epochs:g}")
-    best = max((row.top1 for row in record.history if row.top1 is not None), default=None)
+    best = best_test_epoch(record.history, result.macs)
     yield _check(record.best_top1 == best, f"best test epoch {record.best_top1}", f"the history says {best}")
     tested = sum(row.top1 is not None for row in record.history)
     text = f"test accuracies of {tested} epochs"
@@ -150,7 +150,7 @@ def _counted(name: str, model: nn.Module, example: Tensor, claimed: Measured) ->
 def _accuracy(record: Record, network: Path, root: str | None) -> Iterator[Check]:
     """Accuracy on the test set, in fp32, normalised as the network's file says; and what the training data imply."""
     trial, result, about = record.trial, record.result, describe(network)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     spec = trial.dataset.model_copy(update={"root": root}) if root else trial.dataset
     loaded = data.load(spec, seed=trial.seed, device=device, mean=about.mean, std=about.std)
     images = loaded.steps(trial.recipe.batch_size) * min(trial.recipe.batch_size, loaded.train_images)

@@ -12,13 +12,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench import backbones
-from bench.compact import load_compact
+from bench.compact import CompactError, describe, load_compact
 from bench.data import DataError
 from bench.method import MethodError
 from bench.spec import Trial, WeightsSpec
 
 WRAPPERS = 5
 """A state_dict may lie so many dictionaries deep in its file."""
+
+
+Normalisation = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
+"""Mean and std of the input."""
 
 
 def fresh(trial: Trial, *, classes: int, channels: int, image_size: int) -> nn.Module:
@@ -44,12 +48,17 @@ def dense(trial: Trial, *, classes: int, channels: int, image_size: int) -> nn.M
     return model
 
 
-def baseline(trial: Trial, out: Path) -> nn.Module:
-    """The trained dense network of the trial's baseline."""
-    return load_compact(out / "trials" / str(trial.baseline) / "model.safetensors")
+def baseline(trial: Trial, out: Path) -> tuple[nn.Module, Normalisation]:
+    """The trained dense network of the trial's baseline. Raises DataError where its file cannot be used."""
+    path = out / "trials" / str(trial.baseline) / "model.safetensors"
+    try:
+        about = describe(path)
+        return load_compact(path), (about.mean, about.std)
+    except CompactError as error:
+        raise DataError(f"the dense network cannot be had: {error}") from error
 
 
-def normalisation(trial: Trial, model: nn.Module) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+def normalisation(trial: Trial, model: nn.Module) -> Normalisation:
     """Mean and std that foreign weights were trained with; (None, None) where the data set's own serve."""
     source = trial.dense
     if source is not None and source.weights:
@@ -111,9 +120,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MethodError(f"{path} cannot be read as weights: {reason}") from error
     for _ in range(WRAPPERS):
-        inner = [value for value in state.values() if isinstance(value, dict)] if isinstance(state, dict) else []
-        if len(inner) == 1:
-            state = state.get("state_dict", inner[0])
+        inner = {k: value for k, value in state.items() if isinstance(value, dict)} if isinstance(state, dict) else {}
+        named = [inner[name] for name in ("state_dict", "model") if name in inner]  # beside an optimiser's, say
+        if named or len(inner) == 1:
+            state = [*named, *inner.values()][0]
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise MethodError(f"{path} holds no plain state_dict")
     return dict(state)

@@ -89,8 +89,9 @@ def notes(
         )
     if has("best_top1") and any(row.best_top1 for row in board.rows):
         lines.append(
-            "Best test epoch: the highest test top-1 of any epoch, recorded because papers print it. It was chosen on "
-            "the test set, so it compares with printed figures only and never ranks; top-1 is the last epoch's."
+            "Best test epoch: the highest test top-1 of an epoch after the last cut, recorded because papers print it. "
+            "It was chosen on the test set, so it compares with printed figures only and never ranks; top-1 is the "
+            "last epoch's."
         )
     if any(row.off_target for row in board.rows):
         lines.append(f"† More than {OFF_TARGET:g} percentage point of dense MACs off the target in some seed.")

@@ -127,7 +127,7 @@ class DCFF(Method):
             return run.budget.widths
         if self.rates is not None:
             if run.budget.macs is not None:
-                run.log("dcff: rates are given, so they decide the widths, and the MACs target is left aside")
+                raise MethodError("dcff: rates decide the widths: leave keep_macs out")
             return widths(groups, self.rates)
         scores = {group.name: torch.arange(group.size).float() for group in groups}
         return {name: len(ids) for name, ids in run.select(model, scores, scope="layer").items()}

@@ -42,7 +42,7 @@ B = [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]
 def test_macs_of_widths_by_hand():
     model, example = tiny()
     counter = counter_of(model, channels.groups(model, example), example)
-    assert counter.macs({}) == 12 + 40 + 50 == budget.macs(model, example)
+    assert counter.macs({}) == 12 + 40 + 50 == cost.count(model, example).macs
     assert counter.macs({"0": 3}) == 9 + 30 + 50
     assert counter.macs({"0": 2, "2": 7}) == 6 + 14 + 35
     # the dearest unit is one of the first convolution: 3 + 10, against 4 + 5

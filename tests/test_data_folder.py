@@ -140,8 +140,9 @@ def test_image_folder_in_trouble(root: Path, tmp_path: Path) -> None:
 
 def test_an_image_that_cannot_be_read_is_named_and_not_replaced(root: Path) -> None:
     (root / "val" / "green" / "1.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="green/1.png cannot be read as an image"):
-        list(folder(root).test(6))
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"^\S+green/1.png cannot be read as an image"):
+            list(folder(root, workers=workers).test(6))
 
 
 def test_fingerprint(root: Path) -> None:
@@ -155,6 +156,13 @@ def test_fingerprint(root: Path) -> None:
     assert data.fingerprint(root) == first
     path.rename(path.with_name("9.png"))
     assert data.fingerprint(root) != first
+
+
+def test_a_fingerprint_is_that_of_what_links_lead_to(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    linked = tmp_path_factory.mktemp("linked")
+    for split in ("train", "val"):
+        (linked / split).symlink_to(root / split)
+    assert data.fingerprint(linked) == data.fingerprint(root)
 
 
 def test_fingerprint_by_hand(tmp_path: Path) -> None:

@@ -110,3 +110,32 @@ def test_of_many_that_take_over_at_once_one_wins(tmp_path):
     for process in processes:
         process.join()
     assert sum(1 for pid in found if pid) == 1
+
+
+def test_one_error_of_a_file_system_does_not_end_the_renewal(tmp_path, monkeypatch):
+    errors, utime = [OSError(116, "Stale file handle")] * 2, os.utime
+    monkeypatch.setattr(lease, "RENEW_S", 0.02)
+
+    def fails_twice(path, *times):
+        if not times and errors:
+            raise errors.pop()
+        utime(path, *times)
+
+    with hold(tmp_path) as mine:
+        os.utime(mine.path, (0, 0))
+        monkeypatch.setattr(lease.os, "utime", fails_twice)
+        deadline = time.monotonic() + 5
+        while mine.path.stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not errors
+
+
+def test_a_lease_that_cannot_be_read_for_a_moment_is_not_lost(tmp_path, monkeypatch):
+    with hold(tmp_path) as mine:
+        monkeypatch.setattr(lease, "read_object", lambda path: {})
+        mine.check()
+        monkeypatch.undo()
+        mine.path.write_text(json.dumps({"token": "another"}))
+        with pytest.raises(LeasedError):
+            mine.check()

@@ -65,3 +65,23 @@ def test_who_shares_a_gpu_takes_no_more_than_his_part(monkeypatch):
     assert machine.device().type == "cuda" and taken == []
     monkeypatch.setenv(machine.GPU_SHARE, "0.25")
     assert machine.device().type == "cuda" and taken == [0.25]
+
+
+def test_fp32_is_no_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    machine.prepare()
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_another_projects_commit_is_not_ours(tmp_path, monkeypatch):
+    own = tmp_path / "venv" / "bench" / "machine.py"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    monkeypatch.setattr(machine, "__file__", str(own))
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    assert machine._commit.__wrapped__() == ""
+    subprocess.run([*git, "add", "venv"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "ours"], check=True)
+    assert len(machine._commit.__wrapped__()) == 12

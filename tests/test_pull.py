@@ -219,6 +219,16 @@ def test_networks_come_when_asked_for_and_fit_their_record(project, capsys, tmp_
     assert "in conflict with" in pull(capsys, "--models")[2][0] and own.read_bytes() == good
 
 
+def test_a_record_is_not_put_beside_a_network_that_it_may_not_know(project, capsys):
+    folder = Path(f"runs/p/trials/{RECORD.key}")
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"of another training")
+    project(artifact(RECORD))
+    code, _, errors = pull(capsys)
+    assert code == 1 and "holds a network without its record: move that folder away" in errors[0]
+    assert not (folder / "record.json").exists()
+
+
 @pytest.mark.parametrize("where", ["listing", "download"])
 def test_a_network_that_goes_keeps_what_came(project, capsys, where):
     lost = artifact(RECORD, fails=ConnectionError("no route") if where == "download" else None)

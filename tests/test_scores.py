@@ -100,6 +100,29 @@ def test_two_at_once_score_once(tmp_path):
     assert (tmp_path / "calls").read_text() == "x"
 
 
+def test_a_dense_network_that_was_trained_anew_is_scored_anew(tmp_path):
+    calls, network = [], tmp_path / "trials" / ("0" * 16) / "model.safetensors"
+    network.parent.mkdir(parents=True)
+    for i, content in enumerate((b"first", b"second", b"first")):
+        network.write_bytes(content)
+        shared(tmp_path, baseline="0" * 16).of(net(), counted(calls), always)
+        assert len(calls) == min(i + 1, 2)
+
+
+@dataclass(frozen=True)
+class Remembering(OneShot):
+    """Looks at its target before it scores."""
+
+    name = "remembering"
+
+    def compress(self, model, run):
+        object.__setattr__(self, "seen", run.budget.keep_macs)
+        return super().compress(model, run)
+
+    def score(self, model, run):
+        return {group.name: torch.arange(group.size) * (1.0 + self.seen) for group in run.groups(model)}
+
+
 @dataclass(frozen=True)
 class Peeking(OneShot):
     """Looks at its target while it scores."""
@@ -136,6 +159,7 @@ def test_a_method_scores_once_for_all_targets_and_ends_as_if_alone(tmp_path, mon
     assert models[0].read_bytes() == models[1].read_bytes() and found[0.5].widths == alone[0.5].widths
 
 
-def test_a_method_that_looks_at_its_target_scores_for_each(tmp_path, monkeypatch):
-    calls, found = run_all(tmp_path, Peeking(), monkeypatch, 0.7, 0.5)
+@pytest.mark.parametrize("method", [Peeking, Remembering])
+def test_a_method_that_looks_at_its_target_scores_for_each(tmp_path, monkeypatch, method):
+    calls, found = run_all(tmp_path, method(), monkeypatch, 0.7, 0.5)
     assert calls == 2 and found[0.7].widths != found[0.5].widths

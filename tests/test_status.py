@@ -69,6 +69,8 @@ def test_the_last_failure(trial):
         (trial / f"failed-{number}.json").write_text(json.dumps({"reason": reason}))
     assert state(trial) == "failed"
     assert "the later one" in status.text(trial.parents[1])
+    (trial / "failed-11.json").write_text(json.dumps({"reason": "its dense trial failed", "kind": "blocked"}))
+    assert state(trial) == "blocked"
 
 
 def test_a_damaged_record_is_not_done(trial):

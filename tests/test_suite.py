@@ -82,7 +82,9 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("cifar_resnet20", "cifar_resnet_20", 3, "unknown backbone 'cifar_resnet_20'; did you mean 'cifar_resnet20'?"),
         ("0.5]", "1.5]", 5, "less than or equal to 1"),
         ("0.5]", "0]", 5, "greater than 0"),
-        ("of: dcff", "of: dcf", 7, "'dcf' is not among this suite's methods; did you mean 'dcff'?"),
+        ("of: dcff", "of: dcf", 7, "'dcf' is not among this suite's methods that choose widths; did you mean 'dcff'?"),
+        ("of: dcff", "of: finetune", 7, "of: 'finetune' leaves the network whole: name a method that prunes"),
+        ("of: dcff", "of: scratch", 7, "of: 'scratch' is not among this suite's methods that choose widths"),
         ("keep_macs: [0.7, 0.5]", "", 7, "needs a target: add keep_macs"),
         ("dense:", "#", 7, "starts from a dense network: add a `dense` entry"),
         ("{recipe: {epochs: 3, lr: 1e-1}}", "{weights: none.pth}", 4, "there is no weights file"),
@@ -150,3 +152,33 @@ def test_a_path_may_have_a_variable_which_must_be_set(tmp_path, monkeypatch):
     weights = load(tmp_path, text).dense.weights
     assert weights.file == "$HERE/w.pth"  # as written: the record travels
     assert weights.path == tmp_path / "w.pth"
+
+
+def test_a_squeezed_recipe_has_a_shorter_warm_up_too(tmp_path):
+    text = GOOD.replace("{epochs: 3, lr: 1e-1}", "{epochs: 30, lr: 0.1, warmup: 6, milestones: [15, 24]}")
+    recipe = next(t.recipe for t in suite.trials(load(tmp_path, text)) if t.method.name == "dcff")
+    assert (recipe.epochs, recipe.warmup, recipe.milestones) == (2, pytest.approx(0.4), (1, 2))
+    text = GOOD.replace("{epochs: 3, lr: 1e-1}", "{epochs: 0, lr: 0.1, milestones: [1]}")
+    assert next(t.recipe for t in suite.trials(load(tmp_path, text)) if t.method.name == "dcff").milestones == (1,)
+
+
+def test_explicit_rates_are_a_target_of_their_own_and_so_for_their_twin(tmp_path):
+    trials = suite.trials(load(tmp_path, GOOD.replace("dcff,", "{dcff: {rates: [0.5]}},")))
+    targets = {name: [t.keep_macs for t in trials if t.method.name == name] for name in ("l1", "dcff", "scratch")}
+    assert targets == {"l1": [0.7, 0.5] * 2, "dcff": [None] * 2, "scratch": [None] * 2}
+
+
+def test_each_variant_has_a_twin_of_its_own(tmp_path):
+    trials = suite.trials(load(tmp_path, GOOD.replace("dcff,", "{dcff: {steepness: [5.0, 10.0]}},")))
+    originals = [t.key for t in trials if t.method.name == "dcff"]
+    assert len(originals) == 8 and [t.twin for t in trials if t.method.name == "scratch"] == originals
+
+
+def test_a_pin_refuses_other_weights_and_other_images(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    pinned = GOOD.replace("{recipe: {epochs: 3, lr: 1e-1}}", "{weights: {file: w.pth, sha256: 9a12}}")
+    with pytest.raises(SuiteError, match=r"tiny.yaml:4: dense.weights.sha256: the SHA-256 of .*w.pth is 9a129038d9a0"):
+        load(tmp_path, pinned)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(SuiteError, match=r"tiny.yaml:2: dataset.fingerprint: that of .* it holds other files"):
+        load(tmp_path, GOOD.replace("digits", "{name: imagefolder, root: ., fingerprint: 0123}"))

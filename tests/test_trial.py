@@ -1,5 +1,6 @@
 """One trial from its dense network to its record, and every way in which a method can spoil it."""
 
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -164,8 +165,23 @@ def test_a_full_disk_and_exhausted_memory_are_the_machines_failures(out, monkeyp
     def memory(model, run):
         raise MemoryError
 
-    assert outcome(out, monkeypatch, full, seed=7).kind == "machine"
-    assert outcome(out, monkeypatch, memory, seed=8).kind == "machine"
+    def allocation(model, run):
+        torch.empty(2**60)
+
+    def killed(model, run):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    for seed, body in enumerate((full, memory, allocation, killed), 70):
+        assert outcome(out, monkeypatch, body, seed=seed).kind == "machine"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "record.json"])
+def test_a_dense_network_that_is_not_whole_is_not_the_methods_fault(out, tmp_path, name):
+    folder = tmp_path / "trials" / DENSE.key
+    shutil.copytree(out / "trials" / DENSE.key, folder)
+    (folder / name).write_bytes(b"{")
+    failure = run_trial(pruned("l1"), tmp_path, suite="t", threads=1)
+    assert isinstance(failure, Failure) and failure.kind == "machine" and name in failure.reason
 
 
 def test_a_second_failure_does_not_replace_the_first(out, monkeypatch):

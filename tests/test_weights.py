@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from bench import backbones, weights
+from bench import backbones, compact, weights
+from bench.data import DataError
 from bench.method import MethodError
-from bench.spec import BackboneSpec, WeightsSpec
+from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial, WeightsSpec
 
 
 def network():
@@ -62,3 +63,31 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
     with pytest.raises(MethodError, match="cannot be read as weights"):
         weights.load_weights(network(), WeightsSpec(file=str(tmp_path / "w.pth")))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "others", [{"optimizer": {"lr": 0.1}, "epoch": 3}, {"scheduler": {}, "optimizer": {"state": {}}, "args": {"lr": 1}}]
+)
+@pytest.mark.parametrize("name", ["state_dict", "model"])
+def test_a_training_checkpoint_is_opened_whatever_else_it_holds(tmp_path, name, others):
+    source, model = network(), network()
+    file = saved(tmp_path / "w.pth", {**others, name: source.state_dict()})
+    weights.load_weights(model, WeightsSpec(file=file))
+    assert torch.equal(model.conv1.weight, source.conv1.weight)
+
+
+def test_a_baseline_brings_the_normalisation_that_it_was_trained_with(tmp_path):
+    trial = Trial(
+        dataset=DataSpec(name="cifar10"),
+        backbone=BackboneSpec(name="cifar_resnet20"),
+        dense=DenseSpec(pretrained="some_tag"),
+        method=MethodSpec(name="l1"),
+        recipe=Recipe(epochs=1, lr=0.1),
+        baseline="0" * 16,
+    )
+    with pytest.raises(DataError, match="the dense network cannot be had: .*model.safetensors"):
+        weights.baseline(trial, tmp_path)
+    path, own = tmp_path / "trials" / trial.baseline / "model.safetensors", {"mean": (0.1,) * 3, "std": (0.9,) * 3}
+    compact.save(path, network(), trial.backbone, num_classes=10, in_chans=3, image_size=32, **own)
+    model, normalisation = weights.baseline(trial, tmp_path)
+    assert normalisation == ((0.1,) * 3, (0.9,) * 3) and model.conv1.weight.shape == (16, 3, 3, 3)

@@ -55,11 +55,6 @@ class _Layer:
         return self.macs // (self.n_in * self.n_out) * n_in * n_out
 
 
-def macs(model: nn.Module, example: Tensor) -> int:
-    """Headline MACs of the network as it is."""
-    return cost.count(model, example).macs
-
-
 def largest_unit(counter: Counter, groups: Sequence[Group]) -> int:
     """MACs that removing one unit of the most expensive group saves: how finely a target can be met."""
     whole = counter.macs({})

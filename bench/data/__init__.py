@@ -119,7 +119,7 @@ def shape(name: str) -> tuple[int, int, int]:
 def fingerprint(root: str | Path) -> str:
     """What stands for an image folder's content in a trial's key: a hash of all relative file names and sizes."""
     sizes = {}
-    for folder, _, files in os.walk(root):
+    for folder, _, files in os.walk(root, followlinks=True):  # as timm's reader does
         for file in files:
             path = os.path.join(folder, file)
             sizes[os.path.relpath(path, root).replace(os.sep, "/")] = os.path.getsize(path)

@@ -111,12 +111,16 @@ class ImageFolder:
         )
         batches = loader.loader  # without timm's own normalisation, which takes three times as long on a CPU
         stack.ahead = batches.prefetch_factor or 0
-        if keep:
-            images = decoded(batches, dataset.files(), [self.image_size, self.crop])
-            if images is not None:
-                batches = in_batches(images, dataset.all_labels(), batches.batch_size)
-        for pixels, labels in _isolated(batches, seed):
-            yield self._normalise(pixels.to(self.device, non_blocking=True)), labels.to(self.device, non_blocking=True)
+        try:
+            if keep:
+                images = decoded(batches, dataset.files(), [self.image_size, self.crop])
+                if images is not None:
+                    batches = in_batches(images, dataset.all_labels(), batches.batch_size)
+            for pixels, labels in _isolated(batches, seed):
+                ready = self._normalise(pixels.to(self.device, non_blocking=True))
+                yield ready, labels.to(self.device, non_blocking=True)
+        except DataError as error:  # of a process that decodes, it holds that one's traceback
+            raise DataError(str(error).rstrip().rpartition("DataError: ")[2]) from error
 
     def _normalise(self, batch: Tensor) -> Tensor:
         """uint8 (N, S, S, 3) -> float32 (N, 3, S, S), channels_last; row by row, see bench/data/memory.py."""

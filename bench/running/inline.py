@@ -24,7 +24,7 @@ class Inline:
     def __init__(self, resources: Resources, out: Path, show: Callable[[], None]) -> None:
         if resources.world > 1:
             raise UserError(f"resources: {resources.world} workers need Ray: leave --scheduler inline out")
-        self.threads = max(1, int(resources.cpus or os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+        self.threads = max(1, int(resources.cpus or _threads()))
         self.resources, self.out, self.show = resources, out, show
         self.queue: list[tuple[str, Callable[..., str]]] = []
 
@@ -56,6 +56,14 @@ class Inline:
         finally:
             stop.set()
             ticker.join()
+
+
+def _threads() -> int:
+    """As OMP_NUM_THREADS says (of its levels the first), or the cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if asked.isdecimal():
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

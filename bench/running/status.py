@@ -20,7 +20,10 @@ KEY = re.compile("[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class TrialState:
-    """`state`: done, damaged, running, failed, interrupted or waiting; `detail`: accuracy, progress or reason."""
+    """`state`: done, damaged, running, failed, blocked, interrupted or waiting.
+
+    `detail`: accuracy, progress or reason.
+    """
 
     key: str
     label: str
@@ -97,5 +100,7 @@ def _state(out: Path, key: str, label: str) -> TrialState:
             detail = ""
         return TrialState(key, label, "running" if holder(folder) else "interrupted", detail)
     if failures:
-        return TrialState(key, label, "failed", str(read_object(failures[-1]).get("reason", "")))
+        last = read_object(failures[-1])
+        state = "blocked" if last.get("kind") == "blocked" else "failed"
+        return TrialState(key, label, state, str(last.get("reason", "")))
     return TrialState(key, label, "waiting", "")

@@ -179,6 +179,8 @@ def _record(path: Path, key: str, folder: Path, suite: str | None) -> tuple[Tria
     if suite and record.suite != suite:
         return None, False
     local = folder / "record.json"
+    if not local.exists() and (folder / "model.safetensors").exists():
+        raise _RefusedError(f"{folder} holds a network without its record: move that folder away")
     if write_once(local, record):
         return record.trial, True
     if read_record(local) != record:
