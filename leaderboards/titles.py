@@ -17,10 +17,17 @@ LONGEST = 16
 
 def titles(trials: Sequence[Trial]) -> list[str]:
     """Of the boards for which these trials stand: data set, backbone, track; where these are the same, what differs."""
-    alike: dict[str, list[Trial]] = defaultdict(list)
+    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for trial in trials:
-        alike[_title(trial)].append(trial)
-    return [_title(trial) + _apart(trial, alike[_title(trial)]) for trial in trials]
+        alike[_title(trial)].append(_values(trial))
+    differing = {title: _differing(values) for title, values in alike.items()}
+    found = []
+    for trial in trials:
+        title = _title(trial)
+        own = alike[title].pop(0)
+        apart = ", ".join(f"{name}={as_text(own[name])[:LONGEST]}" for name in differing[title])
+        found.append(f"{title} ({apart})" if apart else title)
+    return found
 
 
 def slugs(titles: Sequence[str]) -> list[str]:
@@ -48,13 +55,10 @@ def _title(trial: Trial) -> str:
     return f"SMOKE RUN: {text}" if trial.smoke else text
 
 
-def _apart(trial: Trial, alike: Sequence[Trial]) -> str:
-    """` (holdout=5000, epochs=12)`: the values that all of these trials have, and not all share."""
-    all_values = [_values(other) for other in alike]
-    common = [name for name in _values(trial) if all(name in values for values in all_values)]
-    differing = [name for name in common if len({json.dumps(values[name]) for values in all_values}) > 1]
-    own = _values(trial)
-    return f" ({', '.join(f'{name}={as_text(own[name])[:LONGEST]}' for name in differing)})" if differing else ""
+def _differing(alike: Sequence[dict[str, Any]]) -> list[str]:
+    """The names that all of these have, with values that not all share."""
+    common = [name for name in alike[0] if all(name in values for values in alike)]
+    return [name for name in common if len({json.dumps(values[name]) for values in alike}) > 1]
 
 
 def _values(trial: Trial) -> dict[str, Any]:
