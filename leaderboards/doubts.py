@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.record import RecordError
+from bench.spec import DENSE
 from leaderboards.files import PLAN, SUITE, home
 from leaderboards.results import Entry, Results
 from leaderboards.suitelines import SuiteCopy
@@ -52,7 +53,10 @@ def _copies(entries: list[Entry]) -> Iterator[str]:
 
 
 def _left_out(results: Results) -> Iterator[str]:
-    """A method, target or seed that a suite asks for, and of which its folder does not tell, not even as missing."""
+    """A method or target that a suite asks for, and of which its folder does not tell, not even as missing.
+
+    Likewise a seed that others have: which seeds run may be chosen, but not for each method.
+    """
     there: dict[Path, set[tuple[str, float | None, int]]] = defaultdict(set)
     told = [(entry.path, entry.record.trial) for entry in results.records]
     told += [(item.path, item.trial) for item in results.unfinished]
@@ -61,12 +65,13 @@ def _left_out(results: Results) -> Iterator[str]:
     for folder, known in there.items():
         with suppress(RecordError):  # no suite: said where it is read
             suite = SuiteCopy(folder / SUITE)
+            seeds = sorted({seed for name, _, seed in known if name != DENSE})
             for name, line in suite.methods():
                 points = {point for other, point, _ in known if other == name and point is None} or suite.points()
                 lacks = [
-                    f"{'' if point is None else f'at {point:g} '}with seed {', '.join(map(str, seeds))}"
+                    f"{'' if point is None else f'at {point:g} '}with seed {', '.join(map(str, without))}"
                     for point in points
-                    if (seeds := [seed for seed in suite.seeds() if (name, point, seed) not in known])
+                    if (without := [seed for seed in seeds if (name, point, seed) not in known])
                 ]
                 if lacks or name not in {other for other, _, _ in known}:
                     asked = " ".join([name, " and ".join(lacks)]).rstrip()

@@ -55,11 +55,6 @@ class SuiteCopy:
         points = given if isinstance(given, list) else [given]
         return [float(point) for point in points if isinstance(point, int | float) and 0 < point <= 1]
 
-    def seeds(self) -> list[int]:
-        """Its seeds."""
-        given = self._file.values.get("seeds", [0])
-        return [seed for seed in (given if isinstance(given, list) else [given]) if isinstance(seed, int)]
-
     def _find(self, method: MethodSpec) -> SuiteLine | None:
         for name, given, node in self._items():
             if name == method.name and all(_asks_for(v, method.params.get(k)) for k, v in _pairs(given)):
