@@ -66,11 +66,16 @@ def _sizes(text: str) -> list[int]:
     return [_whole(item) for item in text.split(",")]
 
 
-def _shares(text: str) -> list[float]:
+def _share(text: str) -> float:
     with suppress(ValueError):
-        shares = [float(item) for item in text.split(",")]
-        if all(0 < share <= 1 for share in shares):
-            return shares
+        if 0 < (share := float(text)) <= 1:
+            return share
+    raise argparse.ArgumentTypeError(f"'{text}' is no share above 0 and up to 1: give such as 0.5")
+
+
+def _shares(text: str) -> list[float]:
+    with suppress(argparse.ArgumentTypeError):
+        return [_share(item) for item in text.split(",")]
     raise argparse.ArgumentTypeError(f"'{text}' is no list of shares above 0 and up to 1: give such as 0.7,0.5")
 
 
@@ -215,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     parser_coverage.add_argument("--backbones", type=_comma, metavar="BACKBONES", help="default: one of each kind")
     parser_coverage.add_argument("--family", choices=["cnn"], help="in their place all convolutional networks of timm")
     parser_coverage.add_argument("--max-params", type=_millions, metavar="60M", help="leave larger ones out")
-    parser_coverage.add_argument("--keep", type=float, default=0.5, help="share of the MACs (default: 0.5)")
+    parser_coverage.add_argument("--keep", type=_share, default=0.5, help="share of the MACs (default: 0.5)")
     parser_coverage.add_argument("--limit", type=float, default=60, help="CPU seconds for a cell (default: 60)")
     parser_coverage.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop then, and write what there is"

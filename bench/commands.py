@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         address=arguments.address,
         retry_failed=arguments.retry_failed,
     )
-    problems = publish([out], out / "report", mirror=wanted if summary.trained else None)
+    problems = publish([out], out / "report", mirror=(wanted, summary.tracking) if summary.trained else None)
     for line in plan.changed(out, summary.done):
         warn(line)
     offline = f"; W&B: {out / 'wandb'}" if (out / "wandb").is_dir() else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -18,6 +19,9 @@ from bench.running.board import Status, Summary
 from bench.running.part import WHOLE, Part
 from bench.running.schedule import run_trials
 from bench.spec import Trial
+
+if TYPE_CHECKING:
+    from bench.tracking.track import Mode
 
 
 def run_suite(
@@ -62,7 +66,7 @@ def run_suite(
             progress.show(status)
             tracker.update(status)
 
-        return run_trials(
+        summary = run_trials(
             chosen,
             out,
             suite=wanted.name,
@@ -72,6 +76,7 @@ def run_suite(
             retry_failed=retry_failed,
             watch=watch,
         )
+    return replace(summary, tracking=tracker.mode)
 
 
 def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
@@ -101,13 +106,12 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
     return "\n".join(lines)
 
 
-def mirror_report(wanted: suite.Suite, rows: Iterable[dict[str, Any]], page: Path) -> None:
-    """The leaderboard as a table of a W&B report run."""
+def mirror_report(wanted: suite.Suite, mode: Mode, rows: Iterable[dict[str, Any]], page: Path) -> None:
+    """The leaderboard as a table of a W&B report run. `mode`: what the trials' tracking ended as."""
     from bench.tracking.track import Tracker
 
     tracking = wanted.tracking
-    group, folder = wanted.name, page.parent
-    with Tracker(tracking.project, tracking.mode, group=group, folder=folder, entity=tracking.entity) as tracker:
+    with Tracker(tracking.project, mode, group=wanted.name, folder=page.parent, entity=tracking.entity) as tracker:
         tracker.report(list(rows), page)
 
 

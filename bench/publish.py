@@ -12,12 +12,18 @@ from bench.labels import plain
 
 if TYPE_CHECKING:
     from bench.suite import Suite
+    from bench.tracking.track import Mode
 
 
 def publish(
-    folders: list[Path], out: Path, *, mirror: Suite | None = None, keep: Sequence[float] = (), figures: bool = False
+    folders: list[Path],
+    out: Path,
+    *,
+    mirror: tuple[Suite, Mode] | None = None,
+    keep: Sequence[float] = (),
+    figures: bool = False,
 ) -> list[str]:
-    """Table to the terminal, all formats into `out`; the problems found, also printed."""
+    """Table to the terminal, all formats into `out`, and to W&B; the problems found, also printed."""
     import leaderboards
     from leaderboards.boards import boards
 
@@ -34,7 +40,7 @@ def publish(
     if mirror is not None:
         from bench import launch
 
-        launch.mirror_report(mirror, leaderboards.rows(shown), out)
+        launch.mirror_report(*mirror, leaderboards.rows(shown), out)
     return tell(found.problems)
 
 

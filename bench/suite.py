@@ -176,7 +176,7 @@ def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
             raise file.error(("backbone",), str(error)) from error
     if suite.compile and suite.resources.world > 1:
         raise file.error(
-            ("compile",), "several workers train uncompiled: take compile out, or set resources.workers to 1"
+            ("compile",), "several workers train uncompiled: take compile out, or set resources.workers (and gpus) to 1"
         )
     written = [spec.name for spec in suite.methods if not _is_copy(spec)]
     for spec in suite.methods:

@@ -255,10 +255,10 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
 
 
 def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:
-    """A full disk, a lost file system, exhausted memory or missing data: the machine's failure; else the method's."""
+    """A full disk, a lost file system, no memory, missing data or plugins: the machine's failure; else the method's."""
     disk = isinstance(error, OSError) and error.errno in DISK
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in KILLED)
-    machines = disk or memory or isinstance(error, data.DataError)
+    machines = disk or memory or isinstance(error, data.DataError | registry.RegistryError)
     expected = isinstance(error, UserError)
     if isinstance(error, OSError) and disk:
         reason = f"{error.strerror}: {error.filename or folder}"

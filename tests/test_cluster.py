@@ -123,6 +123,7 @@ def test_a_node_dies_and_its_trial_ends_on_another(tmp_path, cluster, whole, die
     (failure,) = read_failures(out / "trials" / L1.key)
     assert (failure.kind, failure.reason) == ("machine", "its node died or was taken away")
     assert "waiting" in watch.states[watch.states.index("running") :], "shown as running for ever"
+    assert (tmp_path / "scratch").is_dir() == (hides and "hidden" in (dies, takes_over))  # where it is carried to
     where = {"hidden": f"on {HOST}, carried to the driver", "shared": f"on {HOST}, in the shared folder"}
     assert set(watch.places) <= {where[kind if hides else "shared"] for kind in (dies, takes_over)}
 

@@ -11,6 +11,7 @@ from records import make_latency, make_record, make_trial, save, save_latency
 
 import leaderboards
 from bench import launch, suite
+from bench.lease import hold
 from bench.running import plan
 
 pytest.importorskip("wandb")
@@ -40,8 +41,8 @@ def test_rows_and_page_become_a_report_run(wanted, tmp_path, capfd):
     found = leaderboards.read(folder)
     paths = leaderboards.report(found, folder / "report")
     capfd.readouterr()
-    launch.mirror_report(wanted, leaderboards.rows(found), folder / "report")
-    launch.mirror_report(wanted, leaderboards.rows(found), folder / "report")
+    for _ in range(2):
+        launch.mirror_report(wanted, "offline", leaderboards.rows(found), folder / "report")
     assert capfd.readouterr() == ("", "")
 
     (file,) = folder.glob("wandb/offline-run-*-report-tiny/run-report-tiny.wandb")
@@ -72,3 +73,25 @@ def test_a_run_folder_says_what_asked_for_its_trials(wanted, tmp_path):
         "scope": "layer"
     }
     assert [name for name in about if not about[name]["prunes"]] == ["dense", "finetune"]
+
+
+def planned(folder):
+    return [entry["key"] for entry in json.loads((folder / "plan.json").read_text())["trials"]]
+
+
+def test_a_plan_keeps_what_was_done_and_what_another_driver_carries_out(wanted, tmp_path):
+    def write(seed: int) -> list[str]:
+        trials = suite.trials(wanted.model_copy(update={"seeds": [seed]}))
+        plan.write(tmp_path / "run", wanted, tmp_path / "tiny.yaml", trials)
+        return [trial.key for trial in trials]
+
+    first = write(0)
+    (tmp_path / "run/trials" / first[0]).mkdir(parents=True)
+    (tmp_path / "run/trials" / first[0] / "record.json").write_text("{}")
+    second = write(1)  # the first run is over: what it did not do is planned no more
+    assert planned(tmp_path / "run") == [*second, first[0]]
+    with hold(tmp_path / "run/trials" / second[0]):  # another driver is at it
+        third = write(2)
+        assert planned(tmp_path / "run") == [*third, *second, first[0]]
+    (tmp_path / "run/plan.json").write_text("{")
+    assert write(2) == third == planned(tmp_path / "run")

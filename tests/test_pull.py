@@ -11,6 +11,7 @@ import torch
 from records import make_record, make_trial, save, save_plan
 
 from bench import cli, compact
+from bench.lease import hold
 from bench.record import Failure, Record, read_record, write_json
 from bench.spec import BackboneSpec, Trial
 
@@ -274,3 +275,13 @@ def test_the_fake_is_called_as_the_real_one():
     for name in ("name", "type", "version", "digest", "metadata", "size", "manifest"):
         assert isinstance(inspect.getattr_static(wandb.Artifact, name), property)
     assert "ref" in ArtifactManifestEntry.model_fields
+
+
+def test_a_failure_of_a_trial_that_runs_here_stays_away(project, capsys):
+    trial = make_trial("l1", seed=5)
+    value = Failure(key=trial.key, trial=trial, kind="method", reason="NaN", when="now")
+    project(FakeArtifact(f"failure-{trial.key}", "failure", {"failure.json": text(value)}))
+    folder = Path(f"runs/p/trials/{trial.key}")
+    with hold(folder):
+        assert pull(capsys)[0] == 0
+    assert not list(folder.glob("failed-*.json"))

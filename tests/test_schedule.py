@@ -106,7 +106,8 @@ def test_inline_needs_neither_ray_nor_torch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cpus", "environment", "threads"), [(None, None, os.cpu_count()), (None, "3", 3), (0.5, "3", 1), (2.9, None, 2)]
+    ("cpus", "environment", "threads"),
+    [(None, None, len(os.sched_getaffinity(0))), (None, "3", 3), (0.5, "3", 1), (2.9, None, 2)],
 )
 def test_threads_inline(tmp_path, monkeypatch, cpus, environment, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -4,11 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 from trials import environment, make, run, tries
 
 from bench.lease import hold
-from bench.record import write_json
+from bench.record import Failure, write_failure, write_json
 
 
 def test_what_another_driver_runs_is_waited_for(tmp_path):
@@ -59,3 +60,20 @@ def test_two_drivers_in_one_folder_run_each_trial_once(tmp_path):
     drivers = [subprocess.Popen(command, stdout=-1, text=True, env=environment()) for _ in range(2)]
     assert [driver.communicate(timeout=60)[0].split()[-4:] for driver in drivers] == [["done", "6", "failed", "0"]] * 2
     assert sorted(tries(tmp_path)) == [f"m{i}" for i in range(6)]
+
+
+def test_a_methods_failure_elsewhere_is_final_here_too(tmp_path):
+    trial = make("l1")
+    folder, held = tmp_path / "trials" / trial.key, ExitStack()
+    held.enter_context(hold(folder))
+    states = []
+
+    def watch(status):
+        states.append((status.trials[0].state, status.trials[0].reason))
+        if states[-1][0] == "elsewhere":
+            failure = Failure(key=trial.key, trial=trial, kind="method", reason="the loss is NaN", when="now")
+            write_failure(folder, failure)
+            held.close()
+
+    assert run([trial], tmp_path, watch=watch).failed == {trial.key: "the loss is NaN"}
+    assert not (tmp_path / "tries.txt").exists()

@@ -258,3 +258,29 @@ def test_without_wandb_tracking_is_off_with_a_note(track, notes, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert track().mode == "disabled"
     assert notes == ["wandb is not installed: tracking is off (pip install wandb)"]
+
+
+def test_what_another_driver_ran_is_left_to_its_tracker(tmp_path, track):
+    folder = tmp_path / "trials" / TRIAL.key
+    write_json(folder / "record.json", record([epoch(0)]))
+    theirs = TrialStatus(TRIAL, TRIAL.label, TRIAL.key, folder, "done", mine=False)
+    with track() as tracker:
+        tracker.update(Status((theirs,)))
+    assert runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_a_wandb_that_cannot_be_imported_turns_tracking_off(track, notes, tmp_path, monkeypatch, mode):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "__init__.py").write_text("raise TypeError('Descriptors cannot be created directly.')")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert track(mode).mode == "disabled"
+    (note,) = notes
+    assert note.startswith("wandb cannot be imported (TypeError: Descriptors cannot be created directly.)")
+
+
+def test_a_mode_that_the_environment_sets_is_named(track, notes, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert track("online").mode == "offline"
+    assert notes[0].startswith("the environment variable WANDB_MODE is offline (unset it): tracking is offline")

@@ -1,6 +1,8 @@
 """One trial from its dense network to its record, and every way in which a method can spoil it."""
 
+import os
 import shutil
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -8,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import bench
-from bench import registry
+from bench import lease, registry
+from bench.lease import LeasedError
 from bench.method import Method, OneShot
 from bench.record import Failure, Record, read_failures, read_record
 from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
@@ -216,3 +219,43 @@ def test_a_one_shot_method_is_score_and_nothing_else(out, monkeypatch):
     monkeypatch.setattr(registry, "methods", lambda: known)
     record = run_trial(pruned("probe", seed=11), out, suite="t", threads=1)
     assert isinstance(record, Record) and [row.phase for row in record.history] == ["fine-tune"]
+
+
+def silent(folder):
+    """The lease's holder has not been heard of for a minute; another process takes it."""
+    (mine,) = folder.glob("lease-*.json")
+    os.utime(mine, (0, 0))
+    return lease.hold(folder)
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_who_lost_the_lease_writes_nothing_more(out, tmp_path, monkeypatch, after):
+    """`after` so many entries of the journal: its settings, the cut, an epoch, the phase."""
+    shutil.copytree(out / "trials" / DENSE.key, tmp_path / "trials" / DENSE.key)
+    trial = pruned("l1", seed=3, recipe=Recipe(epochs=2, lr=0.05))
+    folder, entries, taken = tmp_path / "trials" / trial.key, [], ExitStack()
+    monkeypatch.setattr(lease, "RENEW_S", 1e6)
+
+    def kept():
+        entries.append({path.name for path in folder.rglob("*.safetensors")})
+        if len(entries) == after:
+            taken.enter_context(silent(folder))
+
+    with taken, pytest.raises(LeasedError, match="taken its trial over"):
+        run_trial(trial, tmp_path, suite="t", threads=1, kept=kept)
+    assert len(entries) == after and {path.name for path in folder.rglob("*.safetensors")} <= entries[-1]
+    assert not (folder / "record.json").exists() and read_failures(folder) == []
+
+
+def test_who_finds_a_record_once_the_lease_is_his_trains_nothing(out, tmp_path, monkeypatch):
+    """Another driver finished the trial between the first look and the lease."""
+
+    @contextmanager
+    def held_late(folder):
+        shutil.copytree(out / "trials" / DENSE.key, folder)
+        with lease.hold(folder) as mine:
+            yield mine
+
+    monkeypatch.setattr(bench.trial, "hold", held_late)
+    monkeypatch.setattr(bench.trial, "_run", lambda *_: pytest.fail("it was trained a second time"))
+    assert run_trial(DENSE, tmp_path, suite="other", threads=1).suite == "t"

@@ -63,13 +63,17 @@ class Status:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended. `failed` and `blocked`: key -> reason. `trained`: trials that this run itself finished."""
+    """How a run ended. `failed` and `blocked`: key -> reason. `trained`: trials that this run itself finished.
+
+    `tracking`: the mode that W&B was left in, which may be less than was asked for.
+    """
 
     done: tuple[str, ...]
     failed: dict[str, str]
     blocked: dict[str, str]
     trained: int
     seconds: float
+    tracking: Literal["offline", "online", "disabled"] = "disabled"
 
 
 def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -17,6 +18,9 @@ from bench.running.cluster import Cluster
 from bench.running.inline import POLL
 from bench.running.join import first_line, start, stop
 from bench.spec import Trial
+
+JOINING_S = 60.0
+"""So long a cluster may take until it has room for a trial: its machines join one after the other."""
 
 UNKNOWN = ("No module named", "Can't get attribute", "has no attribute")
 """Where a node lacks what a trial is made of. The trial's own errors are not raised, but written down."""
@@ -40,22 +44,20 @@ class OnRay:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
-        except ModuleNotFoundError:
-            raise UserError("Ray is not installed: pip install 'ray[default]', or use --scheduler inline") from None
+        except ImportError as error:
+            raise UserError(
+                f"Ray cannot be imported ({first_line(error)}): pip install 'ray[default]', or use --scheduler inline"
+            ) from error
         self.ray, self.ours = ray, not ray.is_initialized()
         if self.ours:
             start(ray, self.address)
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self.places = sum(self._places(node) for node in nodes)
-        if self.places < self.world:
-            self.__exit__()
-            there = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
-            asks = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
-            asks += ", but no machine has them" if self.world == 1 else f" for each of {self.world} workers"
-            raise UserError(
-                f"a trial asks for {asks} (there are: {there}): lower `resources` in the suite, or join a cluster with "
-                "--address"
-            )
+        deadline = time.monotonic() + (JOINING_S if self.address else 0)  # the machines of a cluster come one by one
+        while self.places() < self.world:
+            if time.monotonic() > deadline:
+                refusal = self._too_small()
+                self.__exit__()
+                raise refusal
+            time.sleep(POLL)
         # A worker sees what this process sees, wherever `bench` and the methods were imported from, and nothing else:
         # not the folder where it starts.
         env = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path), "PYTHONSAFEPATH": "1"}
@@ -73,10 +75,23 @@ class OnRay:
         self.task = ray.remote(max_calls=1, **options)(call) if talks else ray.remote(max_calls=0, **options)(apart)
         return self
 
-    def _places(self, node: dict[str, float]) -> int:
-        """How many workers a node has room for."""
+    def places(self) -> int:
+        """How many workers the nodes that are there now have room for."""
+        return sum(self._room(node) for node in self._nodes())
+
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def _room(self, node: dict[str, float]) -> int:
         gpus = node.get("GPU", 0) / self.gpus if self.gpus else inf
         return int(min(node.get("CPU", 0) / self.cpus, gpus) + 1e-9)
+
+    def _too_small(self) -> UserError:
+        there = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in self._nodes())
+        asks = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        asks += ", but no machine has them" if self.world == 1 else f" for each of {self.world} workers"
+        remedy = f"add machines (waited {JOINING_S:g} s)" if self.address else "join a cluster with --address"
+        return UserError(f"a trial asks for {asks} (there are: {there}): lower `resources` in the suite, or {remedy}")
 
     def __exit__(self, *error: object) -> None:
         for reference in self.running:

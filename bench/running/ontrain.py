@@ -50,7 +50,9 @@ class OnTrain(OnRay):
         try:
             import ray.train  # noqa: F401
         except ImportError:
-            raise UserError("Ray Train is not installed: pip install 'ray[train]', or set workers to 1") from None
+            raise UserError(
+                "Ray Train is not installed: pip install 'ray[train]', or set resources.workers (and gpus) to 1"
+            ) from None
         super().__enter__()
         self.task = self.task.options(num_cpus=0, num_gpus=0)  # it only waits for its workers
         return self
@@ -80,7 +82,7 @@ class OnTrain(OnRay):
                 remove_placement_group(PlacementGroup(self.ray.PlacementGroupID.from_hex(name)))
 
     def _fill(self) -> None:
-        while self.queue and len(self.running) < self.places // self.world:
+        while self.queue and len(self.running) < self.places() // self.world:
             super().submit(*self.queue.pop(0))
 
 

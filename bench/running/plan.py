@@ -16,7 +16,9 @@ from pydantic_core import to_jsonable_python
 from bench import registry, sources
 from bench.errors import UserError
 from bench.jsonfile import read_object
+from bench.lease import holder
 from bench.method import Method
+from bench.onlyone import alone
 from bench.record import write_json, write_text
 from bench.spec import DENSE, Trial
 
@@ -25,15 +27,27 @@ if TYPE_CHECKING:
 
 
 def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None:
-    """Note what is to run; trials of an earlier plan stay in it where they have a record."""
-    entries = _entries(trials)
+    """Note what is to run; trials of an earlier plan stay in it where they have a record.
+
+    All of them stay while one of them that is not to run here runs: another driver's plan is carried out.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out / ".plan.lock"):
+        _write(out, wanted, path, _entries(trials))
+
+
+def _write(out: Path, wanted: Suite, path: Path, entries: dict[str, dict[str, Any]]) -> None:
     plan = out / "plan.json"
     if plan.exists():
         try:
-            for entry in json.loads(plan.read_bytes())["trials"]:
-                key = Trial.model_validate(entry["trial"]).key
-                if (out / "trials" / key / "record.json").exists():
-                    entries.setdefault(key, {"key": key, "trial": entry["trial"]})
+            earlier = {
+                key: {"key": key, "trial": entry["trial"]}
+                for entry in json.loads(plan.read_bytes())["trials"]
+                if (key := Trial.model_validate(entry["trial"]).key) not in entries
+            }
+            shared = any(holder(out / "trials" / key) for key in earlier)
+            done = (key for key in earlier if shared or (out / "trials" / key / "record.json").exists())
+            entries |= {key: earlier[key] for key in done}
         except (ValueError, KeyError, TypeError, RecursionError):
             pass  # a damaged plan is written anew; the records do not depend on it
     text = path.read_text(encoding="utf-8")

@@ -70,7 +70,8 @@ def text(out: Path) -> str:
 
 def find_trial(key: str, roots: Iterator[Path]) -> Path:
     """The folder of the one trial whose key begins with `key`. Raises UserError for none or several."""
-    paths = [path for root in roots for path in root.glob(f"trials/{key}*") if path.is_dir()]
+    begins = re.fullmatch("[0-9a-f]{1,16}", key)
+    paths = [path for root in roots for path in root.glob(f"trials/{key}*") if path.is_dir()] if begins else []
     # one trial may stand in several run folders: the copy that is finished, or else that has begun; of these the newest
     paths.sort(key=lambda path: ((path / "record.json").exists(), (path / "log.txt").exists(), path.stat().st_mtime))
     found = {path.name: path for path in paths}

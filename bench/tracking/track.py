@@ -172,10 +172,8 @@ def _bury_service(error: Exception) -> None:
 def _possible(mode: Mode, note: Callable[[str], None]) -> Mode:
     if mode == "disabled":
         return mode
-    try:
-        import wandb  # noqa: F401
-    except ModuleNotFoundError:
-        note("wandb is not installed: tracking is off (pip install wandb)")
+    if why := wandb_run.absent():
+        note(f"{why}: tracking is off (pip install wandb)")
         return "disabled"
     if mode == "online" and (why := wandb_run.refused()):
         note(f"{why}: tracking is offline, {LATER}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,12 +44,25 @@ class Place:
     entity: str | None = None
 
 
+def absent() -> str:
+    """Why wandb cannot be imported, in one line; nothing where it can."""
+    try:
+        import wandb  # noqa: F401
+    except ModuleNotFoundError as error:
+        return "wandb is not installed" if error.name == "wandb" else f"wandb cannot be imported ({line(error)})"
+    except Exception as error:  # another version of a package that it needs may break it in any way
+        return f"wandb cannot be imported ({line(error)})"
+    return ""
+
+
 def refused() -> str:
     """Why W&B cannot be used online, in one line; nothing where it can. Takes up to 20 s without a network."""
-    try:
-        import wandb
-    except ModuleNotFoundError:
-        return "wandb is not installed (pip install wandb)"
+    if why := absent():
+        return f"{why} (pip install wandb)"
+    import wandb
+
+    if (mode := os.environ.get("WANDB_MODE", "online")) not in ("online", "run", "shared"):
+        return f"the environment variable WANDB_MODE is {mode} (unset it)"
     try:
         if wandb.login(prompt=False):
             return ""

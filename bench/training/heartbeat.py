@@ -15,14 +15,14 @@ class Heartbeat:
 
     def __init__(self, folder: Path, epochs: float, images: int) -> None:
         self._path, self._epochs, self._images = folder / "progress.json", epochs, images
-        self._told = 0.0
+        self._told = -EVERY_S
 
     def teller(self, phase: str, epochs_before: float) -> Callable[[int], None]:
         """To be called after each step with the images seen in this epoch, `epochs_before` it being done."""
-        started = time.time()
+        started = time.monotonic()
 
         def tell(images: int) -> None:
-            now = time.time()
+            now = time.monotonic()
             if now - self._told < EVERY_S:
                 return
             self._told = now
@@ -36,7 +36,7 @@ class Heartbeat:
                     "epochs": self._epochs,
                     "images_per_s": speed,
                     "eta_s": left,
-                    "updated": now,
+                    "updated": time.time(),
                 }
             )
 

@@ -90,7 +90,7 @@ class Group(Ranks):
         if not all("shard" in inspect.signature(f).parameters for f in (data.train, data.holdout, data.test)):
             raise UserError(
                 f"{type(data).__name__} does not share its images out (train, holdout and test take no `shard`): "
-                "set resources.workers to 1"
+                "set resources.workers (and gpus) to 1"
             )
         if batch < self.size:
             raise UserError(f"a batch of {batch} images is too small for {self.size} workers: lower resources.workers")
