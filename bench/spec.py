@@ -52,7 +52,7 @@ class Recipe(Spec):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[int | float, ...] = ()
     gamma: Annotated[float, Field(gt=0)] = 0.1
     warmup: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -163,7 +163,8 @@ def _recipe(suite: Suite, method: type[Method]) -> Recipe:
         return suite.recipe
     dense, epochs = suite.dense.recipe, suite.recipe.epochs
     share = epochs / dense.epochs if dense.epochs else 1.0
-    milestones = tuple(round(m * share) for m in dense.milestones)
+    exact = [m * share for m in dense.milestones]
+    milestones = tuple(int(m) if m == int(m) else m for m in exact)
     return dense.model_copy(update={"epochs": epochs, "milestones": milestones, "warmup": dense.warmup * share})
 
 

@@ -21,9 +21,12 @@ EXPLAINED = {
     "epochs_in_all": "Epochs in all: with the dense network's, where a method starts from it.",
     "training_macs": (
         "Training: MACs of all forward and backward passes (3 x forward, of the network as it was at the time); in "
-        "all: with the dense network's. ? = not known."
+        "all: with the dense network's. What a method computes to choose filters is not counted. ? = not known."
     ),
-    "cut_top1": "After the cut: top-1 between the last cut and the fine-tuning, where a method has these two.",
+    "cut_top1": (
+        "After the cut: top-1 between the last cut and the fine-tuning, where a method has these two; some (eagleeye, "
+        "sfp) compute batch norm statistics anew before it, which alone can be worth tens of points."
+    ),
 }
 """What a header cannot say, by column."""
 
@@ -195,7 +198,7 @@ def _dense_source(trial: Trial) -> str:
 
 
 def _recipe(recipe: Recipe) -> str:
-    schedule = f"steps at {', '.join(map(str, recipe.milestones))}" if recipe.milestones else recipe.schedule
+    schedule = f"steps at {', '.join(f'{m:g}' for m in recipe.milestones)}" if recipe.milestones else recipe.schedule
     usual = Recipe(epochs=recipe.epochs, lr=recipe.lr)
     rare = ("momentum", "nesterov", "gamma", "warmup", "label_smoothing", "augment")
     own = [name for name in rare if getattr(recipe, name) != getattr(usual, name)]

@@ -16,8 +16,9 @@ class FPGM(OneShot):
     """Importance of a filter = the sum of its Euclidean distances to all filters of its layer (equations 4 to 6).
 
     The filter with the smallest sum is the one nearest to the geometric median. As in the paper, every layer loses the
-    same share. The paper leaves channels that a shortcut adds alone; here a group's score is the mean
-    over its layers. The paper's other variants (mixed with the norm, repeated each epoch) are not here.
+    same share. The authors mask each block's second convolution by its own scores, and leave the width of the sum as it
+    is; here the layers that a shortcut joins share one choice, by their mean score, and the sum's channels go with it.
+    The paper's other variants (mixed with the norm, repeated each epoch) are not here.
     """
 
     name: ClassVar[str] = "fpgm"

@@ -18,9 +18,11 @@ class GrowingReg(Method):
     penalty that grows step by step, then cut.
 
     delta, every: the penalty's factor grows by `delta` each `every` steps (paper: 1e-4 and, on CIFAR, 10), up to
-    ceiling (1). A short training never reaches it: 10,000 steps end at 0.1. lr: constant learning rate
+    ceiling (1). A short training never reaches it: 10,000 steps end at 0.1, and the 1,200 steps of three epochs of
+    CIFAR-10 shrink the doomed filters by less than a tenth. lr: constant learning rate
     of this phase (0.001; None takes the recipe's schedule). share: of the epochs, for this phase.
 
+    The authors hold the penalty for some thousand steps before the cut; here the cut follows at once.
     The penalty is on the filters, not on norms, as in the paper. The choice is `l1`'s: the same share of every layer.
     """
 

@@ -22,6 +22,7 @@ class HRank(OneShot):
 
     The paper looks at maps behind the activation, after a shortcut's sum: what the next layers read. The score is
     the mean over all readers of a group. The paper sets rates by hand, layer by layer; here all lose the same share.
+    The authors cut one layer after the other, with training after each; here it is one cut.
     Maps are computed in fp32, since rounding to bf16 raises their rank.
     """
 

@@ -15,8 +15,10 @@ from bench import Group, MethodError, OneShot, Paper, Run
 class LAMP(OneShot):
     """LAMP score (equation 3) with a filter in the place of a weight: w_u^2 / sum of w_v^2 over all w_v^2 >= w_u^2.
 
-    The squared norm of a unit is the mean over all layers of its group; torch-pruning's criterion computes it. The best
-    unit of every layer scores 1, so the scores are compared as they are over the whole network.
+    torch-pruning's criterion computes it. The squared norm of a unit is the mean over the plain convolutions, linear
+    layers and norms of its group, those that read it included; depthwise and grouped convolutions do not count. The
+    best channel of every layer scores 1, so the scores are compared as they are over the whole network; a unit of
+    several channels (grouped convolutions) has their sum, which is a little more.
     """
 
     name: ClassVar[str] = "lamp"

@@ -22,8 +22,8 @@ class Scratch(Method):
 
     The weights are those of the middle filters of a freshly initialised dense network, as in `dcff`: zero-padded
     shortcuts go on joining the centres of their stages. Filters are drawn independently of each other, so the middle
-    ones are as random as any, and each layer has the distribution of the dense network's initialisation (its variance
-    follows the dense, not the compact, fan-out).
+    ones are as random as any, and each layer has the distribution of the dense network's initialisation: its variance
+    follows the dense layer's size, not the compact one's as in the paper.
     """
 
     name: ClassVar[str] = "scratch"

@@ -20,7 +20,8 @@ class SFP(Method):
     batches: training batches for the norms' running statistics after the cut. A zero filter still leaves its norm's
         bias behind, and the next norm's mean holds it: without it the mean must be computed afresh.
 
-    The paper leaves channels that a shortcut adds alone; here a group's norm is the mean over its layers.
+    The authors mask each block's second convolution by its own norms, and leave the width of the sum as it is; here the
+    layers that a shortcut joins share one choice, by their mean norm, and the sum's channels go with it.
     """
 
     name: ClassVar[str] = "sfp"

@@ -20,11 +20,16 @@ class Slimming(Method):
     sparsity: lambda in loss + lambda * sum |gamma| (equation 1): 1e-4 for VGG, 1e-5 for ResNet and DenseNet.
     share: of the epochs, for the sparse training; the paper trains as long before the cut as after it.
 
+    The authors train so from scratch, for 160 epochs from lr 0.1 and gamma = 0.5. From a trained network at a small
+    rate the penalty moves little: lambda times the sum of all learning rates, over 1 - momentum, about 0.006 for three
+    epochs of CIFAR-10 at 0.01.
+
     |gamma| is compared as it is over all layers. Where several batch norms carry the same channels (shortcuts), their
     mean counts; the paper cuts only the first layers of residual blocks. Channels without a batch norm stay.
     """
 
     name: ClassVar[str] = "slimming"
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "trains with an L1 penalty on batch norm scales, then cuts the smallest scales"
     paper: ClassVar[Paper] = Paper(
         title="Learning Efficient Convolutional Networks through Network Slimming",
@@ -46,7 +51,8 @@ class Slimming(Method):
             raise MethodError(f"slimming needs batch norms with a scale, and {type(model).__name__} has none: take l1")
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
-        scales = [member.module for group in run.groups(model) for member in _scales(group)]
+        # A norm behind a concatenation carries channels of several groups, and counts once.
+        scales = {member.layer: member.module for group in run.groups(model) for member in _scales(group)}.values()
 
         def penalty(model: nn.Module) -> Tensor:
             return self.sparsity * torch.stack([scale.weight.abs().sum() for scale in scales]).sum()

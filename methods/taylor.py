@@ -21,9 +21,12 @@ class Taylor(OneShot):
         "weight" sums (g * w)^2 over the filter's weights (equation 8 summed over the set).
     batches: mini-batches summed over.
 
-    Scores are summed over coupled layers, since all are removed at once, and compared as they are over the whole
-    network: the paper needs no normalisation by layer. Gradients are taken in eval mode. The paper cuts a few filters
-    at a time while it fine-tunes; here they are cut in one step.
+    Scores are summed over coupled layers and compared as they are over the whole network: the paper needs no
+    normalisation by layer. In residual networks the authors' code puts one gate behind the sums of a stage instead: it
+    adds up the gate's gradients over the blocks, squares that and divides by their number. The two rank the channels of
+    a sum unlike (rank correlation 0.4 to 0.7 on a trained ResNet-20, 256 images), and here they are cut more readily.
+    Gradients are taken in eval mode. The paper cuts a few filters at a time while it fine-tunes; here they are cut in
+    one step.
     """
 
     name: ClassVar[str] = "taylor"

@@ -74,3 +74,12 @@ def test_accuracy_among_the_classes_that_are_there():
     labels = torch.tensor([3, 3, 0])  # of four classes 0, 2 and 3 are there; class 1 wins twice
     found = loop.accuracy(nn.Identity(), [(logits[:2], labels[:2]), (logits[2:], labels[2:])], torch.tensor([0, 2, 3]))
     assert found.top1 == pytest.approx(100 / 3) and found.present_top1 == pytest.approx(200 / 3)
+
+
+def test_recalibration_without_batches_leaves_the_statistics():
+    model = nn.Sequential(nn.BatchNorm2d(2)).eval()
+    model[0].running_mean.fill_(3.0)
+    loop.recalibrate(model, [])
+    assert model[0].running_mean.tolist() == [3, 3] and not model.training
+    loop.recalibrate(model, [(torch.ones(4, 2, 1, 1), torch.zeros(4))])
+    assert model[0].running_mean.tolist() == [1, 1] and model[0].momentum == 0.1

@@ -2,7 +2,7 @@ import pytest
 import torch
 from fakes import FakeRun, Tiny, tiny_groups
 
-from bench import MethodError
+from bench import Group, Member, MethodError
 from methods.slimming import Slimming
 
 
@@ -39,3 +39,16 @@ def test_refuses_a_network_without_batch_norm():
     with pytest.raises(MethodError, match="needs batch norms"):
         Slimming().check(bare, tiny_groups(bare))
     Slimming().check(Tiny(), tiny_groups(Tiny()))
+
+
+def test_a_norm_behind_a_concatenation_counts_once():
+    model, run, penalties = Tiny(), FakeRun(epochs=4), []
+    ids = torch.arange(2)[:, None]
+    members = [Member("norm_a", model.norm_a, "norm", ids + first) for first in (0, 2)]
+    run.groups = lambda model: [Group(name, 2, 1, (member,)) for name, member in zip("ab", members, strict=True)]
+    run.train = lambda model, epochs, name, penalty=None: penalties.extend([penalty(model).item()] if penalty else [])
+    run.shrink = lambda model, keep: model
+    with torch.no_grad():
+        model.norm_a.weight.copy_(torch.tensor([0.5, -2.0, 0.0, 1.0]))
+    Slimming(sparsity=0.1).compress(model, run)
+    assert penalties == [pytest.approx(0.35)]

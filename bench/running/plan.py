@@ -32,7 +32,7 @@ def write(out: Path, wanted: Suite, path: Path, trials: Sequence[Trial]) -> None
     All of them stay while one of them that is not to run here runs: another driver's plan is carried out.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out / ".plan.lock"):
+    with alone(out / "plan.lock"):
         _write(out, wanted, path, _entries(trials))
 
 

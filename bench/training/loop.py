@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -166,14 +167,17 @@ def accuracy(
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Set the norms' running statistics to a plain mean over the batches."""
+    """Set the norms' running statistics to a plain mean over the batches. Without any they stay."""
+    batches = iter(batches)
+    if (first := next(batches, None)) is None:
+        return
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta, training = [norm.momentum for norm in norms], model.training
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # makes it a mean
     model.train()
-    for images, _ in batches:
+    for images, _ in chain([first], batches):
         model(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
