@@ -17,15 +17,14 @@ LONGEST = 16
 
 def titles(trials: Sequence[Trial]) -> list[str]:
     """Of the boards for which these trials stand: data set, backbone, track; where these are the same, what differs."""
+    named = [(_title(trial), _values(trial)) for trial in trials]
     alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for trial in trials:
-        alike[_title(trial)].append(_values(trial))
-    differing = {title: _differing(values) for title, values in alike.items()}
+    for title, values in named:
+        alike[title].append(values)
+    differing = {title: _differing(all_values) for title, all_values in alike.items()}
     found = []
-    for trial in trials:
-        title = _title(trial)
-        own = alike[title].pop(0)
-        apart = ", ".join(f"{name}={as_text(own[name])[:LONGEST]}" for name in differing[title])
+    for title, values in named:
+        apart = ", ".join(f"{name}={as_text(values[name])[:LONGEST]}" for name in differing[title])
         found.append(f"{title} ({apart})" if apart else title)
     return found
 
