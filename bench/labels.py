@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def labels(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Such as `dcff 50% seed 0`; where several would have one name, with the hyper-parameters that they differ in."""
+    """Such as `dcff 50% seed 0`; where several would have one name, with the hyper-parameters that they differ in.
+
+    Controls of several variants are told apart by the key of the trial whose widths they copy.
+    """
     alike: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
     for trial in trials:
         alike[_name(trial), trial["seed"]].append(trial["method"].get("params", {}))
@@ -23,7 +26,11 @@ def labels(trials: Sequence[Mapping[str, Any]]) -> list[str]:
             if any(other.get(key) != value for other in alike[name, seed])
         ]
         result.append(f"{name}{''.join(differing)} seed {seed}")
-    return result
+    twice = {label for label, n in Counter(result).items() if n > 1}
+    return [
+        f"{label} (widths of {trial['twin'][:6]})" if label in twice and trial.get("twin") else label
+        for label, trial in zip(result, trials, strict=True)
+    ]
 
 
 def _name(trial: Mapping[str, Any]) -> str:

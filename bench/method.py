@@ -208,7 +208,9 @@ class Method:
 
     `start`: "pretrained" (the shared dense checkpoint) or "scratch" (fresh weights). `selects`: calls
     `Run.evaluate`, so the suite must set a hold-out aside. `prunes`: has an operating point. `control`: may train
-    for longer than the budget's epochs (the table says how long). Raise `version` when a change alters results.
+    for longer than the budget's epochs (the table says how long). Raise `version` when a change alters results. A
+    hyper-parameter `rates` that is set decides the widths: a suite then gives the trial no MACs target; `of` names a
+    method of the suite whose widths are copied.
     """
 
     name: ClassVar[str] = ""

@@ -23,6 +23,8 @@ from bench.suitefile import nearest
 class RegistryError(UserError):
     """A plugin cannot be used; the message names it."""
 
+    of_machine = True
+
 
 def methods() -> dict[str, type[Method]]:
     """Every registered method by name, sorted. Raises RegistryError on a name taken twice."""

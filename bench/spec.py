@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from bench.labels import labels
 
@@ -42,6 +42,14 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Milestone = Annotated[int | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_whole)]
+"""An epoch, or a part of one; 30.0 is 30, so that both give one key."""
+
+
 class Recipe(Spec):
     """An SGD training recipe. `epochs` is the total that a trial may spend with it."""
 
@@ -52,7 +60,7 @@ class Recipe(Spec):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    milestones: tuple[int | float, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
     gamma: Annotated[float, Field(gt=0)] = 0.1
     warmup: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -162,10 +162,10 @@ def _recipe(suite: Suite, method: type[Method]) -> Recipe:
     if suite.dense is None or suite.dense.recipe is None:
         return suite.recipe
     dense, epochs = suite.dense.recipe, suite.recipe.epochs
-    share = epochs / dense.epochs if dense.epochs else 1.0
-    exact = [m * share for m in dense.milestones]
-    milestones = tuple(int(m) if m == int(m) else m for m in exact)
-    return dense.model_copy(update={"epochs": epochs, "milestones": milestones, "warmup": dense.warmup * share})
+    whole = dense.epochs or epochs or 1
+    milestones = [m * epochs / whole for m in dense.milestones]
+    values = {"epochs": epochs, "milestones": milestones, "warmup": dense.warmup * epochs / whole}
+    return Recipe.model_validate({**dense.model_dump(), **values})
 
 
 def _check(file: suitefile.SuiteFile, suite: Suite) -> None:

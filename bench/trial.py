@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench import channels, compact, data, machine, registry, sources, weights
+from bench import channels, compact, data, faults, machine, registry, sources, weights
 from bench.anatomy import Anatomy
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
@@ -25,12 +24,6 @@ from bench.scores import Shared
 from bench.session import Session
 from bench.spec import DENSE, Trial, starts_from
 from bench.training.ranks import ALONE, Ranks
-
-KILLED = ("DefaultCPUAllocator: can't allocate memory", "is killed by signal")
-"""In torch's words, as a RuntimeError: the memory of the machine is exhausted, or a process that decodes was killed."""
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE)
-"""Full, over quota, read-only, forbidden, broken, or gone from the network."""
 
 
 def run_trial(
@@ -255,19 +248,15 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
 
 
 def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:
-    """A full disk, a lost file system, no memory, missing data or plugins: the machine's failure; else the method's."""
-    disk = isinstance(error, OSError) and error.errno in DISK
-    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in KILLED)
-    machines = disk or memory or isinstance(error, data.DataError | registry.RegistryError)
     expected = isinstance(error, UserError)
-    if isinstance(error, OSError) and disk:
+    if isinstance(error, OSError) and faults.of_disk(error):
         reason = f"{error.strerror}: {error.filename or folder}"
     else:
         reason = str(error) if expected else f"{type(error).__name__}: {str(error) or 'no message'}"
     return Failure(
         key=trial.key,
         trial=trial,
-        kind="machine" if machines else "method",
+        kind="machine" if faults.of_machine(error) else "method",
         reason=" ".join(reason.split())[:500],
         when=_now(),
         traceback="" if expected else traceback.format_exc(),

@@ -158,8 +158,13 @@ def _with_dense(found: list[list[_Item]], dense: list[_Item]) -> list[list[_Item
 def _board(items: list[_Item], trial: Trial, title: str, by_key: dict[str, _Item], results: Results) -> Board:
     grouped: dict[str, list[_Item]] = defaultdict(list)
     details: dict[str, dict[str, Any]] = {}
+    lost: dict[Any, set[str]] = defaultdict(set)
     for item in items:
-        detail = _detail(item, by_key)
+        if item.trial.twin and item.trial.twin not in by_key:
+            lost[item.trial.method.params.get("of"), item.trial.keep_macs, item.trial.seed].add(item.trial.twin)
+    unclear = {of for (of, *_), twins in lost.items() if len(twins) > 1}
+    for item in items:
+        detail = _detail(item, by_key, unclear)
         identity = json.dumps(detail)
         details[identity] = detail
         grouped[identity].append(item)
@@ -176,13 +181,17 @@ def _board(items: list[_Item], trial: Trial, title: str, by_key: dict[str, _Item
     return Board(trial, rows, title, printed, suites, add_speed(rows))
 
 
-def _detail(item: _Item, by_key: dict[str, _Item]) -> dict[str, Any]:
-    """What the seeds of one row share, flattened; where its widths come from is the twin's method, not its key."""
+def _detail(item: _Item, by_key: dict[str, _Item], unclear: set[str | None]) -> dict[str, Any]:
+    """What the seeds of one row share, flattened; where its widths come from is the twin's method, not its key.
+
+    `unclear`: methods several of whose variants are copied, and are not here to say which is which.
+    """
     values, method = item.values, item.values["method"]
     flat = {"method": method["name"], "version": method["version"], **values["recipe"]}
     flat |= {name: values[name] for name in ("keep_macs", "precision", "compile", "test_each_epoch")}
     flat |= {f"params.{name}": value for name, value in sorted(method["params"].items())}
     if values["twin"]:
-        twin = by_key.get(values["twin"])
-        flat["twin"] = _detail(twin, by_key) if twin else method["params"].get("of") or values["twin"]
+        twin, of = by_key.get(values["twin"]), method["params"].get("of")
+        name = values["twin"] if of is None or of in unclear else of
+        flat["twin"] = _detail(twin, by_key, unclear) if twin else name
     return flat

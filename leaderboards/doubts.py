@@ -58,16 +58,18 @@ def _left_out(results: Results) -> Iterator[str]:
     Likewise a seed that others have: which seeds run may be chosen, but not for each method.
     """
     there: dict[Path, set[tuple[str, float | None, int]]] = defaultdict(set)
-    told = [(entry.path, entry.record.trial) for entry in results.records]
-    told += [(item.path, item.trial) for item in results.unfinished]
-    for path, trial in told:
+    told = [(entry.path, entry.record.trial, entry.about) for entry in results.records]
+    told += [(item.path, item.trial, item.about) for item in results.unfinished]
+    prunes = {trial.method.name for _, trial, about in told if about.get("prunes")}
+    for path, trial, _ in told:
         there[home(path)].add((trial.method.name, trial.keep_macs, trial.seed))
     for folder, known in there.items():
         with suppress(RecordError):  # no suite: said where it is read
             suite = SuiteCopy(folder / SUITE)
             seeds = sorted({seed for name, _, seed in known if name != DENSE})
-            for name, line in suite.methods():
-                points = {point for other, point, _ in known if other == name and point is None} or suite.points()
+            for name, given, line in suite.methods():
+                whole = {point for other, point, _ in known if other == name and point is None}
+                points = (whole if given or name not in prunes else set()) or suite.points()
                 lacks = [
                     f"{'' if point is None else f'at {point:g} '}with seed {', '.join(map(str, without))}"
                     for point in points

@@ -204,7 +204,7 @@ def _take(
 
 def _agree(one: Record, other: Record) -> bool:
     """Whether two runs of one trial, in two suites say, came to the same: all but when, where and how fast."""
-    same = ("result", "dense", "cut_top1", "best_top1", "widths", "dense_widths", "off_target", "starts_from")
+    same = ("result", "dense", "cut_top1", "widths", "dense_widths", "off_target", "starts_from")
     return all(getattr(one, name) == getattr(other, name) for name in same) and all(
         getattr(one.spent, name) == getattr(other.spent, name) for name in ("epochs", "images", "macs")
     )

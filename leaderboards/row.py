@@ -211,12 +211,21 @@ def label(rows: list[Row]) -> None:
             group[0].label = plain(group[0].method)
             continue
         details = [_with_twin(row.detail) for row in group]
-        names = {name for detail in details for name in detail} - {"keep_macs", "method", "of", "of.keep_macs"}
-        varying = [n for n in sorted(names) if len({json.dumps(detail.get(n)) for detail in details}) > 1]
+        twins: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for detail in details:
+            twins[detail.get("of")].append(detail)
+        own = [n for n in _varying(details) if not n.startswith("of.")]
+        of = {name: [n for n in _varying(alike) if n.startswith("of.")] for name, alike in twins.items()}
         for row, detail in zip(group, details, strict=True):
-            shown = [n for n in ("of", *varying) if n in detail]
+            shown = [n for n in ("of", *own, *of[detail.get("of")]) if n in detail]
             values = [f"{n.replace('params.', '')}={as_text(detail[n])}" for n in shown]
             row.label = plain(f"{row.method} ({', '.join(values)})" if values else row.method)
+
+
+def _varying(details: list[dict[str, Any]]) -> list[str]:
+    """The names whose values not all of these share, but for those that are said otherwise."""
+    names = {name for detail in details for name in detail} - {"keep_macs", "method", "of", "of.keep_macs"}
+    return [n for n in sorted(names) if len({json.dumps(detail.get(n)) for detail in details}) > 1]
 
 
 def _with_twin(detail: dict[str, Any]) -> dict[str, Any]:

@@ -45,9 +45,13 @@ class SuiteCopy:
             self._known[key] = self._find(method) if self._file.values.get("name") == suite else None
         return self._known[key]
 
-    def methods(self) -> list[tuple[str, int]]:
-        """The names under `methods`, with their lines."""
-        return [(name, node.start_mark.line + 1) for name, _, node in self._items() if isinstance(name, str)]
+    def methods(self) -> list[tuple[str, bool, int]]:
+        """The names under `methods`, whether widths are given there (`rates`, or `of` another), and their lines."""
+        return [
+            (name, any(key in ("rates", "of") for key, _ in _pairs(given)), node.start_mark.line + 1)
+            for name, given, node in self._items()
+            if isinstance(name, str)
+        ]
 
     def points(self) -> list[float]:
         """Its targets, shares of the MACs to keep."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from bench.labels import as_text
 from bench.spec import Trial
-
-LONGEST = 16
-"""Characters of a value that tells two boards apart; more are cut, of a hash say."""
 
 
 def titles(trials: Sequence[Trial]) -> list[str]:
@@ -24,8 +21,12 @@ def titles(trials: Sequence[Trial]) -> list[str]:
     differing = {title: _differing(all_values) for title, all_values in alike.items()}
     found = []
     for title, values in named:
-        apart = ", ".join(f"{name}={as_text(values[name])[:LONGEST]}" for name in differing[title])
+        apart = ", ".join(f"{name}={as_text(values[name])}" for name in differing[title])
         found.append(f"{title} ({apart})" if apart else title)
+    again = Counter[str]()
+    for i, title in enumerate(found):
+        again[title] += 1
+        found[i] = title if again[title] == 1 else f"{title} ({again[title]})"
     return found
 
 
@@ -69,6 +70,6 @@ def _values(trial: Trial) -> dict[str, Any]:
         return values | {"dense": "none"}
     source = trial.dense.recipe or trial.dense.weights
     details = source.model_dump(mode="json", exclude={"file", "sha256"}) if source else {}
-    weights = trial.dense.weights.sha256 if trial.dense.weights else str(trial.dense.pretrained)
+    weights = trial.dense.weights.sha256[:16] if trial.dense.weights else str(trial.dense.pretrained)
     values["dense"] = "trained" if trial.dense.recipe else weights
     return values | {f"dense.{name}": value for name, value in details.items()}

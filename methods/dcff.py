@@ -25,8 +25,8 @@ class DCFF(Method):
 
     `rates`: share of the filters that go, in the order of the authors' code: kept = int(filters * (1 - rate)). Layers
     that nothing is added to come first (in residual networks all first convolutions of the blocks, then all second
-    ones; otherwise the order of the network), then one rate per stage for all its block outputs. `rates` win over a
-    MACs target. Without them one share is taken from every layer, so that the target is met.
+    ones; otherwise the order of the network), then one rate per stage for all its block outputs. `rates` stand in for
+    a MACs target. Without them one share is taken from every layer, so that the target is met.
 
     `t_start`, `t_end`, `steepness` k: T = t_start + (t_end - t_start) * tanh(k * epoch / 2) / tanh(k * epochs / 2).
     **The authors' schedule, which is the default, saturates at once: T is 1 in epoch 0 and 4622 in epoch 1.** From
@@ -127,7 +127,7 @@ class DCFF(Method):
             return run.budget.widths
         if self.rates is not None:
             if run.budget.macs is not None:
-                raise MethodError("dcff: rates decide the widths: leave keep_macs out")
+                raise MethodError("dcff: rates and a MACs target exclude each other: give one of them")
             return widths(groups, self.rates)
         scores = {group.name: torch.arange(group.size).float() for group in groups}
         return {name: len(ids) for name, ids in run.select(model, scores, scope="layer").items()}

@@ -162,7 +162,10 @@ def test_a_fingerprint_is_that_of_what_links_lead_to(root: Path, tmp_path_factor
     linked = tmp_path_factory.mktemp("linked")
     for split in ("train", "val"):
         (linked / split).symlink_to(root / split)
-    assert data.fingerprint(linked) == data.fingerprint(root)
+    before = data.fingerprint(root)
+    assert data.fingerprint(linked) == before
+    (root / "train" / "red" / "up").symlink_to(root)  # leads back
+    assert data.fingerprint(root) == before
 
 
 def test_fingerprint_by_hand(tmp_path: Path) -> None:

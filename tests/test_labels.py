@@ -22,3 +22,15 @@ def test_hyper_parameters_tell_apart_what_would_have_one_name():
 def test_a_parameter_that_only_one_has_is_shown_there():
     trials = [make_trial("sfp"), make_trial("sfp", params={"share": 0.5})]
     assert labels([t.model_dump() for t in trials]) == ["sfp 50% seed 0", "sfp 50% share=0.5 seed 0"]
+
+
+def test_controls_of_two_variants_are_told_apart_by_their_twins():
+    def trial(name, params, twin=None):
+        return {"method": {"name": name, "params": params}, "keep_macs": 0.5, "seed": 0, "twin": twin}
+
+    variants = [trial("dcff", {"steepness": n}) for n in (5, 10)]
+    twins = [trial("scratch", {"of": "dcff"}, key * 16) for key in "ab"]
+    assert labels([*variants, *twins])[2:] == [
+        "scratch 50% seed 0 (widths of aaaaaa)", "scratch 50% seed 0 (widths of bbbbbb)",
+    ]  # fmt: skip
+    assert labels([variants[0], twins[0]])[1] == "scratch 50% seed 0"

@@ -242,3 +242,22 @@ def test_points_stand_in_the_order_of_what_is_kept(tmp_path: Path) -> None:
     board = only(built(tmp_path, *(make_record(make_trial(keep=keep)) for keep in kept)))
     assert [r.point for r in board.rows] == ["50 %", "10.4 %", "10 %", "9.5 %"]
     assert board.rows[0].heading == "50 % of the MACs kept"
+
+
+def test_only_twins_of_one_method_are_told_apart_by_its_settings(tmp_path: Path) -> None:
+    recipes = Recipe(epochs=6, lr=0.1), Recipe(epochs=6, lr=0.01)
+    originals = [make_trial(name, recipe=recipe) for name, recipe in zip(("dcff", "l1"), recipes, strict=True)]
+    twins = [make_trial("scratch", params={"of": t.method.name}, twin=t.key) for t in originals]
+    records = [make_record(t, starts_from="scratch") for t in [*originals, *twins, make_trial("scratch")]]
+    board = only(built(tmp_path, *records))
+    assert [r.label for r in board.rows if r.method == "scratch"] == [
+        "scratch", "scratch (of=dcff)", "scratch (of=l1)",
+    ]  # fmt: skip
+
+
+def test_twins_of_variants_that_are_not_here_stay_apart(tmp_path: Path) -> None:
+    variants = [make_trial("dcff", params={"steepness": value}).key for value in (5.0, 10.0)]
+    twins = [make_trial("scratch", params={"of": "dcff"}, twin=key) for key in variants]
+    results = read(save(tmp_path, *map(make_record, twins)))
+    assert sorted(r.label for r in only(boards(results)).rows) == sorted(f"scratch (of={key})" for key in variants)
+    assert results.problems == []

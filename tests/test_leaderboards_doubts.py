@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from records import make_history, make_record, make_trial, measured, save, save_failure, save_plan
 
+from bench.record import write_json
 from leaderboards.doubts import doubts
 from leaderboards.results import read
 
@@ -78,3 +79,14 @@ def test_what_the_suite_asks_for_and_nothing_tells_of(tmp_path: Path) -> None:
     save_plan(tmp_path, *early, *late, *drawn)
     (problem,) = told(tmp_path)
     assert "asks for finetune with seed 1, and" in problem
+
+
+def test_a_row_with_explicit_rates_hides_no_missing_target(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(
+        "name: tiny\nkeep_macs: [0.5, 0.3]\nmethods:\n  - dcff\n  - dcff: {rates: [0.5]}\n  - finetune\n"
+    )
+    rated = make_trial("dcff", keep=None, params={"rates": [0.5]})
+    save(tmp_path, *(make_record(t, dense=None, history=[]) for t in (rated, make_trial("finetune", keep=None))))
+    write_json(tmp_path / "methods.json", {"dcff": {"prunes": True}, "finetune": {"prunes": False}})
+    (problem,) = told(tmp_path)
+    assert "suite.yaml:4 asks for dcff at 0.5 with seed 0 and at 0.3 with seed 0" in problem

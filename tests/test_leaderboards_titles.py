@@ -7,7 +7,7 @@ from pathlib import Path
 from records import make_record, make_trial, save
 
 from bench.record import Record
-from bench.spec import DataSpec, DenseSpec, Recipe, WeightsSpec
+from bench.spec import BackboneSpec, DataSpec, DenseSpec, Recipe, WeightsSpec
 from leaderboards.boards import boards
 from leaderboards.notes import notes
 from leaderboards.results import read
@@ -59,3 +59,14 @@ def test_dense_networks_tell_boards_apart(tmp_path: Path) -> None:
 
 def test_no_two_names_are_the_same() -> None:
     assert slugs(["A, b (c=1)", "a b c 1", "A-2", "a", "a", "A"]) == ["a-b-c-1", "a-b-c-1-2", "a-2", "a", "a-3", "a-4"]
+
+
+def test_no_two_titles_are_the_same(tmp_path: Path) -> None:
+    tags = [DenseSpec(pretrained=f"fb_in22k_ft_in1k{more}") for more in ("", "_384")]
+    assert found(tmp_path / "tags", *(make_record(make_trial(dense=dense)) for dense in tags)) == [
+        f"{USUAL} (dense=fb_in22k_ft_in1k)", f"{USUAL} (dense=fb_in22k_ft_in1k_384)",
+    ]  # fmt: skip
+    alike = [make_trial(backbone=BackboneSpec(name="cifar_resnet20", kwargs={"a": value})) for value in (1, "1")]
+    assert found(tmp_path / "kwargs", *map(make_record, alike)) == [
+        "cifar10, cifar_resnet20 (a=1), matched track", "cifar10, cifar_resnet20 (a=1), matched track (2)",
+    ]  # fmt: skip

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from trials import environment, make, run, tries
 
+from bench.data import DataError
 from bench.errors import UserError
 from bench.record import read_failures, write_json
+from bench.running import schedule
 from bench.running.board import RETRIES
 from bench.running.schedule import Resources
 
@@ -258,3 +260,13 @@ def test_progress_of_an_earlier_try_is_not_shown_as_running(tmp_path):
     run([trial], tmp_path, watch=seen.append)
     assert [t.state for t in seen[0].trials] == ["waiting"]
     assert json.loads((folder / "progress.json").read_text())["phase"] == "train"
+
+
+def test_what_another_process_of_a_trial_lacks_is_the_machines_fault(tmp_path):
+    for trial, error, kind in (
+        (make("a"), DataError("cifar10 is not on this machine"), "machine"),
+        (make("b"), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "machine"),
+        (make("c"), ValueError("a bug"), "method"),
+    ):
+        schedule._work(trial, tmp_path, suite="s", threads=1, error=error)
+        assert read_failures(tmp_path / "trials" / trial.key)[0].kind == kind

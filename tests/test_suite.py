@@ -80,6 +80,7 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("l1,", "{l1: {scope: sideways}},", 7, "'sideways'"),
         ("digits", "digit", 2, "unknown dataset 'digit'; did you mean 'digits'?"),
         ("cifar_resnet20", "cifar_resnet_20", 3, "unknown backbone 'cifar_resnet_20'; did you mean 'cifar_resnet20'?"),
+        ("lr: 1e-1}", "lr: 0.1, milestones: [.nan]}", 4, "finite number"),
         ("0.5]", "1.5]", 5, "less than or equal to 1"),
         ("0.5]", "0]", 5, "greater than 0"),
         ("of: dcff", "of: dcf", 7, "'dcf' is not among this suite's methods that choose widths; did you mean 'dcff'?"),
@@ -158,6 +159,11 @@ def test_a_squeezed_recipe_has_a_shorter_warm_up_too(tmp_path):
     text = GOOD.replace("{epochs: 3, lr: 1e-1}", "{epochs: 30, lr: 0.1, warmup: 6, milestones: [15, 24]}")
     recipe = next(t.recipe for t in suite.trials(load(tmp_path, text)) if t.method.name == "dcff")
     assert (recipe.epochs, recipe.warmup, recipe.milestones) == (2, pytest.approx(0.4), (1, 1.6))
+    text = GOOD.replace("{epochs: 3, lr: 1e-1}", "{epochs: 180, lr: 0.1, milestones: [90.0]}").replace(
+        "epochs: 2", "epochs: 26"
+    )
+    recipe = next(t.recipe for t in suite.trials(load(tmp_path, text)) if t.method.name == "dcff")
+    assert [(m, type(m)) for m in recipe.milestones] == [(13, int)]
     text = GOOD.replace("{epochs: 3, lr: 1e-1}", "{epochs: 0, lr: 0.1, milestones: [1]}")
     assert next(t.recipe for t in suite.trials(load(tmp_path, text)) if t.method.name == "dcff").milestones == (1,)
 

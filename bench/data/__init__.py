@@ -44,6 +44,8 @@ WHOLE: Shard = (0, 1)
 class DataError(UserError):
     """A data set cannot be used as asked; the message is one line that says how to mend it."""
 
+    of_machine = True
+
 
 class Data(Protocol):
     """A data set that is ready on a device.
@@ -119,7 +121,12 @@ def shape(name: str) -> tuple[int, int, int]:
 def fingerprint(root: str | Path) -> str:
     """What stands for an image folder's content in a trial's key: a hash of all relative file names and sizes."""
     sizes = {}
-    for folder, _, files in os.walk(root, followlinks=True):  # as timm's reader does
+    way = {os.fspath(root): {os.path.realpath(root)}}  # a link that leads back to it is not followed
+    for folder, folders, files in os.walk(root, followlinks=True):  # as timm's reader follows them
+        above = way.pop(folder)
+        inside = {name: os.path.realpath(os.path.join(folder, name)) for name in folders}
+        folders[:] = [name for name in folders if inside[name] not in above]
+        way |= {os.path.join(folder, name): above | {inside[name]} for name in folders}
         for file in files:
             path = os.path.join(folder, file)
             sizes[os.path.relpath(path, root).replace(os.sep, "/")] = os.path.getsize(path)

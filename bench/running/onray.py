@@ -115,6 +115,9 @@ class OnRay:
             self.ray.cancel(reference, force=True)
 
     def wait(self) -> list[tuple[str, str]]:
+        if not self.running:  # all wait for a node that has room
+            time.sleep(POLL)
+            return []
         ready, _ = self.ray.wait(list(self.running), timeout=POLL)
         ended = [(self.running.pop(reference), self._lost(reference)) for reference in ready]
         if self.cluster:

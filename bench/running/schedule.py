@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
+from bench.faults import of_machine
 from bench.lease import LeasedError
 from bench.record import Failure, read_failures, write_json
 from bench.resources import Resources
@@ -170,5 +171,6 @@ def _work(
     except Exception as cause:
         if ranks is not None and (not ranks.first or ranks.lost(cause)):
             raise
-        kind: Literal["machine", "method"] = "machine" if isinstance(cause, OSError | MemoryError) else "method"
+        machines = isinstance(cause, OSError) or of_machine(cause)
+        kind: Literal["machine", "method"] = "machine" if machines else "method"
         return fail(status, kind, f"{type(cause).__name__}: {cause}", traceback.format_exc()).reason
