@@ -91,15 +91,19 @@ def test_two_processes_run_a_trial_and_a_killed_one_is_tried_again(tmp_path, clu
 
 
 @pytest.mark.parametrize(
-    ("do", "reason"),
-    [("unreadable", "an image cannot be read"), pytest.param("method", "out of reach", marks=pytest.mark.slow)],
+    ("do", "reason", "kinds"),
+    [
+        ("method", "out of reach", ["method"]),
+        # with two more tries
+        pytest.param("unreadable", "an image cannot be read", ["machine"] * 3, marks=pytest.mark.slow),
+    ],
 )
-def test_what_one_of_them_raises_is_the_trials_failure(tmp_path, cluster, do, reason):
+def test_what_one_of_them_raises_is_the_trials_failure(tmp_path, cluster, do, reason, kinds):
     trial = make(do, do)
     summary = two([trial], tmp_path)
     assert reason in summary.failed[trial.key]
-    assert [failure.kind for failure in read_failures(tmp_path / "trials" / trial.key)] == ["method"]
-    assert len(tries(tmp_path)) == 2
+    assert [failure.kind for failure in read_failures(tmp_path / "trials" / trial.key)] == kinds
+    assert len(tries(tmp_path)) == 2 * len(kinds)
 
 
 def test_no_process_outlives_a_trial_that_takes_too_long(tmp_path, cluster):

@@ -268,5 +268,5 @@ def test_what_another_process_of_a_trial_lacks_is_the_machines_fault(tmp_path):
         (make("b"), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "machine"),
         (make("c"), ValueError("a bug"), "method"),
     ):
-        schedule._work(trial, tmp_path, suite="s", threads=1, error=error)
+        schedule._work(trial, "s", None, 1, tmp_path, error=error)
         assert read_failures(tmp_path / "trials" / trial.key)[0].kind == kind
