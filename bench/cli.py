@@ -11,8 +11,8 @@ from typing import Any
 
 from bench import commands, runfolders
 from bench.errors import UserError
-from bench.labels import plain
 from bench.outlasting import outlasting
+from bench.publish import warn
 from bench.running.interrupts import interruptible
 
 
@@ -28,13 +28,13 @@ def _run(arguments: argparse.Namespace) -> int:
         with interruptible(ends=True):
             return int(arguments.run(arguments) or 0)
     except UserError as error:
-        print(f"prunebench: {plain(str(error))}", file=sys.stderr)
+        warn(str(error))
         return 2
     except OSError as error:
-        print(f"prunebench: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        warn(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
         return 2
     except KeyboardInterrupt:
-        print("prunebench: interrupted; finished trials are kept, the same command goes on", file=sys.stderr)
+        warn("interrupted; finished trials are kept, the same command goes on")
         return 130
 
 

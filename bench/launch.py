@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -18,10 +18,7 @@ from bench.running import plan, preflight
 from bench.running.board import Status, Summary
 from bench.running.part import WHOLE, Part
 from bench.running.schedule import run_trials
-from bench.spec import Trial
-
-if TYPE_CHECKING:
-    from bench.tracking.track import Mode
+from bench.spec import Tracked, Trial
 
 
 def run_suite(
@@ -106,7 +103,7 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
     return "\n".join(lines)
 
 
-def mirror_report(wanted: suite.Suite, mode: Mode, rows: Iterable[dict[str, Any]], page: Path) -> None:
+def mirror_report(wanted: suite.Suite, mode: Tracked, rows: Iterable[dict[str, Any]], page: Path) -> None:
     """The leaderboard as a table of a W&B report run. `mode`: what the trials' tracking ended as."""
     from bench.tracking.track import Tracker
 

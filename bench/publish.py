@@ -11,15 +11,15 @@ from bench.errors import UserError
 from bench.labels import plain
 
 if TYPE_CHECKING:
+    from bench.spec import Tracked
     from bench.suite import Suite
-    from bench.tracking.track import Mode
 
 
 def publish(
     folders: list[Path],
     out: Path,
     *,
-    mirror: tuple[Suite, Mode] | None = None,
+    mirror: tuple[Suite, Tracked] | None = None,
     keep: Sequence[float] = (),
     figures: bool = False,
 ) -> list[str]:

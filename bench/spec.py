@@ -32,6 +32,9 @@ def _folder_name(name: str) -> str:
 SuiteName = Annotated[str, AfterValidator(_folder_name)]
 """A suite's name: also that of its run folder, so it must not be a path."""
 
+Tracked = Literal["offline", "online", "disabled"]
+"""How W&B gets what happens."""
+
 Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """A trial's key: also the name of its folder, so it must not be a path."""
 

@@ -15,7 +15,7 @@ from bench import backbones, data, registry, suitefile, weights
 from bench.errors import UserError
 from bench.method import Method
 from bench.resources import Resources
-from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, SuiteName, Trial
+from bench.spec import DENSE, BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Spec, SuiteName, Tracked, Trial
 from bench.suitefile import SuiteError
 
 BUILTIN = Path(__file__).parent / "suites"
@@ -24,7 +24,7 @@ BUILTIN = Path(__file__).parent / "suites"
 class Tracking(Spec):
     """Where W&B records go. `entity`: a team (None = the account's own)."""
 
-    mode: Literal["offline", "online", "disabled"] = "offline"
+    mode: Tracked = "offline"
     project: str = "prunebench"
     entity: str | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,24 +23,24 @@ def titles(trials: Sequence[Trial]) -> list[str]:
     for title, values in named:
         apart = ", ".join(f"{name}={as_text(values[name])}" for name in differing[title])
         found.append(f"{title} ({apart})" if apart else title)
-    again = Counter[str]()
-    for i, title in enumerate(found):
-        again[title] += 1
-        found[i] = title if again[title] == 1 else f"{title} ({again[title]})"
-    return found
+    return _numbered(found, "{} ({})")
 
 
 def slugs(titles: Sequence[str]) -> list[str]:
     """A name for each board's anchor and file, made of its title; a number after those that would be the same."""
-    names: list[str] = []
-    for title in titles:
-        name = stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60]
-        number = 1
-        while name in names:
+    return _numbered([re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] for title in titles], "{}-{}")
+
+
+def _numbered(names: Sequence[str], form: str) -> list[str]:
+    """The names, with the first free number from 2 on, in this form, after each that was there before."""
+    found: list[str] = []
+    for name in names:
+        own, number = name, 1
+        while own in found:
             number += 1
-            name = f"{stem}-{number}"
-        names.append(name)
-    return names
+            own = form.format(name, number)
+        found.append(own)
+    return found
 
 
 def _title(trial: Trial) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from bench.labels import labels
 from bench.lease import holder
 from bench.record import Failure, read_failures, write_failure
-from bench.spec import Trial
+from bench.spec import Tracked, Trial
 
 RETRIES = 2
 """How often, within one run, a trial is tried again that the machine made fail (killed, out of memory, lost node)."""
@@ -73,7 +73,7 @@ class Summary:
     blocked: dict[str, str]
     trained: int
     seconds: float
-    tracking: Literal["offline", "online", "disabled"] = "disabled"
+    tracking: Tracked = "disabled"
 
 
 def survey(trials: Sequence[Trial], out: Path, *, retry_failed: bool = False) -> Status:

@@ -12,18 +12,16 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bench.running.board import Status
-from bench.spec import Trial
+from bench.spec import Tracked, Trial
 from bench.tracking import tracked, wandb_run
 from bench.tracking.tracked import Mark
 from bench.tracking.wandb_run import Place, line
 
 if TYPE_CHECKING:
     from wandb import Run
-
-Mode = Literal["offline", "online", "disabled"]
 
 FINISH_S = 60
 """Seconds that the end of a run may take in the background; the end of a suite waits so long for the last ones."""
@@ -40,7 +38,7 @@ class Tracker:
     def __init__(
         self,
         project: str,
-        mode: Mode,
+        mode: Tracked,
         *,
         group: str,
         folder: Path,
@@ -48,7 +46,7 @@ class Tracker:
         note: Callable[[str], None] = print,
     ) -> None:
         self.group, self.folder, self.note = group, folder, note
-        self.mode: Mode = _possible(mode, note)
+        self.mode: Tracked = _possible(mode, note)
         self._place = Place(project, folder, "online" if self.mode == "online" else "offline", FINISH_S, entity)
         self._runs: dict[str, tuple[Run, int]] = {}  # key -> its open run and the epochs logged so far
         self._closed: set[str] = set()
@@ -169,7 +167,7 @@ def _bury_service(error: Exception) -> None:
             wandb.teardown()
 
 
-def _possible(mode: Mode, note: Callable[[str], None]) -> Mode:
+def _possible(mode: Tracked, note: Callable[[str], None]) -> Tracked:
     if mode == "disabled":
         return mode
     if why := wandb_run.absent():
