@@ -55,7 +55,7 @@ class Anatomy:
 
     def _find(self, model: nn.Module) -> _Known:
         couplings, whole = trace_with_whole(model, self._example)
-        groups = channels.grouped(couplings, self._floors)
+        groups = channels.grouped(couplings, self._floors, self._example.device)
         counted, layers = cost.counted(model, self._example)
         return _Known(_form(model), model, groups, whole, counted, Counter(layers, groups))
 

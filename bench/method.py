@@ -41,8 +41,8 @@ class Member:
     """One layer's share in a group.
 
     `role`: "filters" (the layer's output channels), "inputs" (its input channels) or "norm" (per-channel
-    parameters). `channels` (units, k): row u holds the k channels of this layer that unit u owns; k > 1 for grouped
-    convolutions and for linear layers behind a flatten.
+    parameters). `channels` (units, k), on the network's device: row u holds the k channels of this layer that unit u
+    owns; k > 1 for grouped convolutions and for linear layers behind a flatten.
     """
 
     layer: str
@@ -78,7 +78,7 @@ class Group:
         return [m for m in self.members if m.role == "norm"]
 
     def _rows(self, member: Member, weight: Tensor) -> Tensor:
-        return weight.flatten(1)[member.channels.to(weight.device)].flatten(1)
+        return weight.flatten(1)[member.channels].flatten(1)
 
 
 @dataclass(frozen=True)

@@ -43,5 +43,5 @@ def squared_norm(group: Group) -> Tensor:
     weights = group.filters() + group.inputs()
     for member in group.norms():
         if member.module.weight is not None:
-            weights.append(member.module.weight[member.channels.to(member.module.weight.device)])
+            weights.append(member.module.weight[member.channels])
     return torch.stack([rows.square().sum(1) for rows in weights]).sum(0)

@@ -48,7 +48,8 @@ class GrowingReg(Method):
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
         keep = run.select(model, L1().score(model, run), scope="layer")
-        doomed = [(group, _others(keep[group.name], group.size)) for group in run.groups(model) if group.name in keep]
+        groups = [group for group in run.groups(model) if group.name in keep]
+        doomed = [(group, _others(keep[group.name], group.size).to(run.device)) for group in groups]
         model.register_buffer("growing_reg_steps", torch.zeros((), dtype=torch.int64, device=run.device))
 
         def penalty(model: nn.Module) -> Tensor:

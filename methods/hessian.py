@@ -67,5 +67,5 @@ def _change(group: Group, fisher: dict[nn.Module, Tensor]) -> Tensor:
         if member.role == "filters":
             weight = member.module.weight
             change = (fisher[member.module] * weight.square()).flatten(1).sum(1) / 2
-            changes.append(change[member.channels.to(weight.device)].sum(1))
+            changes.append(change[member.channels].sum(1))
     return torch.stack(changes).sum(0)

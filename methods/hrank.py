@@ -72,7 +72,7 @@ def feature_maps(model: nn.Module, groups: list[Group], images: Tensor) -> dict[
     def keep(store: list[Tensor], member: Member, x: Tensor) -> None:
         x = x.movedim(-1, 1) if _channels_last(member.module) else x
         x = x[(...,) + (None,) * (4 - x.dim())]
-        store.append(x[:, member.channels.to(x.device)])
+        store.append(x[:, member.channels])
 
     def reader(name: str, member: Member) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:

@@ -46,4 +46,4 @@ def _lamp(group: Group) -> Tensor:
     root = next(m for m in group.members if m.module is group.native[0].dep.target.module and m.role == "filters")
     if scores is None or len(scores) != root.channels.numel():
         raise MethodError(f"lamp: torch-pruning has no magnitudes for the group {group.name}")
-    return scores[root.channels.to(scores.device)].sum(1)
+    return scores[root.channels].sum(1)

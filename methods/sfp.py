@@ -54,7 +54,7 @@ class SFP(Method):
                 return  # the first filters go after the first epoch
             scores = self.score(model, run)
             for group in groups:
-                weakest = scores[group.name].argsort(stable=True)[: gone[group.name]].cpu()
+                weakest = scores[group.name].argsort(stable=True)[: gone[group.name]]
                 for member in group.members:
                     if member.role == "filters":
                         member.module.weight[member.channels[weakest].flatten()] = 0

@@ -68,7 +68,7 @@ class Slimming(Method):
         scores = {}
         for group in run.groups(model):
             if scales := _scales(group):
-                sizes = [m.module.weight[m.channels.to(run.device)].abs().mean(1) for m in scales]
+                sizes = [m.module.weight[m.channels].abs().mean(1) for m in scales]
                 scores[group.name] = torch.stack(sizes).mean(0)
         return scores
 

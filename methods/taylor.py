@@ -66,9 +66,8 @@ class Taylor(OneShot):
         gated = [m for m in group.norms() if m.module.weight is not None] if self.form == "gate" else []
         changes = []
         for member in gated or [m for m in group.members if m.role == "filters"]:
-            channels = member.channels.to(member.module.weight.device)
             given = [p for p in (member.module.weight, member.module.bias) if p is not None]
-            products = [_product(p)[channels].flatten(1) for p in given]
+            products = [_product(p)[member.channels].flatten(1) for p in given]
             if self.form == "gate":
                 changes.append(torch.cat(products, 1).sum(1).square())
             else:

@@ -84,7 +84,7 @@ def test_ties_are_broken_one_unit_at_a_time():
 def test_floors_hold_and_bound_the_target():
     model, example = tiny()
     floors = {"0": 2, "2": 5}
-    groups = channels.grouped(trace(model, example), floors)
+    groups = channels.grouped(trace(model, example), floors, example.device)
     scores = {"0": torch.tensor(A), "2": torch.tensor(B)}
     keep = select(model, groups, example, scores, macs=41)  # 6 + 10 + 25
     assert {name: ids.tolist() for name, ids in keep.items()} == {"0": [0, 2], "2": [5, 6, 7, 8, 9]}

@@ -134,7 +134,8 @@ def test_groups_by_hand():
     assert torch.equal(stem[1], model.stem.weight[2:4].flatten()) and grouped.shape == (4, 2 * 2 * 9)
     assert [rows.shape for rows in first.inputs()] == [(4, 2 * 6), (4, 32 * 20)]
     assert [member.layer for member in first.norms()] == ["norm"]
-    assert [group.floor for group in channels.grouped(trace(model, example), {"stem": 3, "side": 2, "fc1": 1})] == [
+    floors = {"stem": 3, "side": 2, "fc1": 1}
+    assert [group.floor for group in channels.grouped(trace(model, example), floors, example.device)] == [
         3,
         2,
         1,

@@ -20,20 +20,22 @@ def groups(model: nn.Module, example: Tensor) -> list[Group]:
     `example`: one image, (1, C, H, W), on the model's device. Raises MethodError for a network that cannot be traced,
     or of which a convolution would be passed by.
     """
-    return grouped(trace(model, example), {})
+    return grouped(trace(model, example), {}, example.device)
 
 
-def grouped(couplings: Iterable[Coupling], floors: Mapping[str, int]) -> list[Group]:
+def grouped(couplings: Iterable[Coupling], floors: Mapping[str, int], device: torch.device) -> list[Group]:
     """Couplings as methods see them.
 
     `floors`: group name -> units that always stay, because 10 % of the dense network's is what the floor means; for
     others 10 % of this network's, rounded down, at least 1 (2 where a grouped or depthwise convolution has to stay
-    one).
+    one). `device`: the model's, where the members' channels lie too, or each look at a weight would wait for it.
     """
     found = []
     for coupling in couplings:
         name, size = coupling.first.layer, coupling.size
-        members = tuple(Member(p.layer, p.module, role, p.channels) for p in coupling.parts if (role := _role(p)))
+        members = tuple(
+            Member(p.layer, p.module, role, p.channels.to(device)) for p in coupling.parts if (role := _role(p))
+        )
         floor = floors.get(name, max(1, size // 10))
         found.append(Group(name, size, min(max(floor, coupling.least), size), members, coupling.native))
     return found
