@@ -23,10 +23,18 @@ def incomplete(board: Board) -> Iterator[str]:
             f"Incomplete: {missing} of {planned} trials {'has' if missing == 1 else 'have'} not run yet, "
             f"and n says how many seeds of how many each row has{where}."
         )
+    run = {trial.seed for row in board.rows for trial in row.trials if not row.is_dense}
+    asked = {seed for entry in board.entries if entry.asked for seed in entry.asked.seeds}
+    if asked - run and not board.smoke:
+        yield f"The suite asks for seeds {_listed(asked)}: {_listed(asked - run)} did not take part."
     troubles = {(u.state, u.reason): None for row in board.rows for u in row.unfinished if u.state != "missing"}
     for state, reason in troubles:
         rows = [row for row in board.rows if any((u.state, u.reason) == (state, reason) for u in row.unfinished)]
         yield f"{state.capitalize()} ({reason}): {_named(rows, state, reason)}."
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
 
 
 def _named(rows: list[Row], state: str, reason: str) -> str:
@@ -58,7 +66,8 @@ def settings(board: Board) -> Iterator[str]:
             told.setdefault(f"{row.method} ({', '.join(own)})")
     if told:
         what = "Settings" if unknown else "Settings other than a method's own defaults"
-        yield f"{what}: {'; '.join(told)}."
+        more = f"; and {len(told) - NAMED} more, which `show KEY` tells" if len(told) > NAMED else ""
+        yield f"{what}: {'; '.join(list(told)[:NAMED])}{more}."
 
 
 def mixtures(board: Board) -> Iterator[str]:

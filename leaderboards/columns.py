@@ -141,7 +141,7 @@ def _mean(name: str) -> Callable[[Row], float | None]:
 
 METHOD = Column("method", "Method", lambda r: r.label, lambda r: r.label, numeric=False)
 TOP1 = Column("top1", "Top-1 (%)", _top1, _mean("top1"))
-RANK = Column("rank", "Rank", _rank, lambda r: r.rank.best if r.rank else None)
+RANK = Column("rank", "Rank", _rank, lambda r: r.rank.best + r.rank.worst / 1000 if r.rank else None)
 LONG = [
     METHOD,
     Column("keep", "MACs kept", lambda r: r.point, lambda r: r.kept),

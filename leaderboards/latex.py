@@ -103,21 +103,25 @@ def _table(board: Board, chosen: Sequence[Column], environment: str, caption: st
             r"\bottomrule",
             r"\end{tabular*}",
         ]
-        foot = sentences if together and i == len(floats) - 1 else []
-        made += _float(environment, counted, [*tabular, *_foot(foot)], f"{label}-part{i + 1}" if i else label)
+        last = i == len(floats) - 1
+        foot = _foot(sentences) if together and last else []
+        if last and not together:
+            foot = [rf"\par\smallskip\raggedright Notes: Table~\ref{{{label}-notes}}."]
+        made += _float(environment, counted, [*tabular, *foot], f"{label}-part{i + 1}" if i else label)
     if not together:
-        apart = _filled(sentences, lambda some: 40 + notes_height(some))
-        made += [line for some in apart for line in _float(environment, f"{caption}: notes", _foot(some))]
+        for i, some in enumerate(_filled(sentences, lambda some: 40 + notes_height(some))):
+            name = f"{label}-notes{f'-part{i + 1}' if i else ''}"
+            made += _float(environment, f"{caption}: notes", _foot(some), name)
     return "\n".join(made)
 
 
-def _float(environment: str, caption: str, content: Sequence[str], label: str | None = None) -> list[str]:
+def _float(environment: str, caption: str, content: Sequence[str], label: str) -> list[str]:
     return [
         rf"\begin{{{environment}}}",
         rf"\centering\scriptsize\setlength{{\tabcolsep}}{{{2.5 if environment == 'table*' else 1}pt}}",
-        r"\renewcommand{\arraystretch}{1.08}",
+        r"\renewcommand{\arraystretch}{1.08}\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{escape_latex(_sentence(caption))}}}",
-        *([rf"\label{{{label}}}"] if label else []),
+        rf"\label{{{label}}}",
         *content,
         rf"\end{{{environment}}}",
         "",

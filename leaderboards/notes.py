@@ -9,6 +9,7 @@ from bench.spec import Recipe, Trial
 from leaderboards.boards import Board
 from leaderboards.caveats import incomplete, mixtures, settings, sources, told_by_runs
 from leaderboards.columns import LONG, Column, number
+from leaderboards.names import CONTROLS
 from leaderboards.row import OFF_TARGET, Row
 from leaderboards.stats import ALPHA, MIN_SEEDS
 
@@ -53,20 +54,23 @@ def notes(
     if trial.dense and records and not any(row.is_dense for row in board.rows):
         lines.append("The dense network's own record is not here: what the others say of it stands unproved.")
     lines += _recipes(board)
+    lines += _controls(board)
     lines += settings(board)
     sizes = " or ".join(f"{n:,}" for n in sorted({record.result.test_images for record in records}))
+    most: dict[str, int] = {}
+    for row in board.rows:
+        most[row.point] = max(row.n, most.get(row.point, 0))
+    several = any(row.n > 1 for row in board.rows)
     if records:
-        lines.append(
-            f"Top-1 on {sizes} test images at the last epoch, evaluated in fp32. Mean ± sample standard deviation over "
-            f"n seeds{_change(trial)}."
-        )
+        spread = "Mean ± sample standard deviation over n seeds" if several else "One seed of each row"
+        lines.append(f"Top-1 on {sizes} test images at the last epoch, evaluated in fp32. {spread}{_change(trial)}.")
     if any(row.present_top1 for row in board.rows):
         lines.append(
             f"Top-1 and top-5 are among all classes of {trial.dataset.classes}; top-1 of classes here lets only those "
             "compete that the test images have."
         )
     lines += _few_seeds(board)
-    if trial.dense and trial.dense.recipe is None:
+    if trial.dense and trial.dense.recipe is None and several:
         lines.append(
             "One dense checkpoint for all seeds: ± is the noise of fine-tuning that one checkpoint, for methods that "
             "start from it, and says nothing of others; what it cost to train is not known."
@@ -78,7 +82,12 @@ def notes(
             f"t-test by seed, Holm's correction over all pairs at that point, α = {ALPHA}); none under {MIN_SEEDS} "
             "seeds. A wide range says that the seeds are too few or spread too widely to tell."
         )
-    lines.append(f"Best top-1 of each point {best}, second best {second}, whether or not it can be told apart.")
+    if any(row.mark for row in board.rows):
+        lines.append(f"Best top-1 of each point {best}, second best {second}, whether or not it can be told apart.")
+    if any(row.n and (row.failed or row.refused) for row in board.rows if not row.is_dense):
+        lines.append("A row with a seed that failed or is refused holds no rank: the others are those that went well.")
+    if any(row.n and row.n < most[row.point] for row in board.rows if not row.is_dense):
+        lines.append("A row with fewer seeds than others at its point is marked neither best nor second best.")
     lines.append(
         "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)"
         f"{'; changes in % are against the dense network' if trial.dense else ''}."
@@ -87,8 +96,9 @@ def notes(
     lines += _speed(board) if has("speedup") or has("batch_speedup") else []
     if has("printed") and any(row.printed for row in board.rows):
         lines.append(
-            "Printed: the authors' own figure at the nearest share of MACs cut, as reported, in their convention "
-            "(often the best test epoch, another counter of MACs, a longer schedule); it never ranks."
+            "Printed: the authors' own figure at the nearest share of MACs cut, the best of several there, as reported "
+            "in their convention (often the best test epoch, another counter of MACs, a longer schedule); it never "
+            "ranks. Differences to it are in percentage points." + _their_dense(board.rows)
         )
     if has("best_top1") and any(row.best_top1 for row in board.rows):
         lines.append(
@@ -105,6 +115,13 @@ def notes(
     return lines
 
 
+def _their_dense(rows: Iterable[Row]) -> str:
+    """What the papers' own dense networks reach: a part of each difference to a printed figure is theirs."""
+    figures = {row.printed.method: row.printed.dense_top1 for row in rows if row.printed and row.printed.dense_top1}
+    named = ", ".join(f"{name} {number(top1)}" for name, top1 in figures.items())
+    return f" Their dense networks differ, and with them the differences: {named} %." if named else ""
+
+
 def _data(trial: Trial) -> Iterator[str]:
     if trial.dataset.holdout:
         yield f"{trial.dataset.holdout:,} of the training images, by seed, are held out for what selects on them."
@@ -115,7 +132,9 @@ def _data(trial: Trial) -> Iterator[str]:
 def _change(trial: Trial) -> str:
     if trial.dense is None:
         return ""
-    return f"; change against the dense network{' of the same seed' if trial.dense.recipe else ''}"
+    return (
+        f"; change, in percentage points, against the dense network{' of the same seed' if trial.dense.recipe else ''}"
+    )
 
 
 def _few_seeds(board: Board) -> list[str]:
@@ -143,9 +162,10 @@ def _speed(board: Board) -> list[str]:
     elsewhere = f" Measurements on {clock.others} more {machines} beside the records." if clock.others else ""
     alone = "with other work running where marked ‡" if clock.loaded else "with the machine to itself"
     dense = [speed for row in board.rows if row.is_dense for speed in (row.single, row.batched) if speed]
+    fresh = " (none is trained: fresh weights)" if board.trial.dense is None else ""
     takes = " and ".join(f"{number(speed.ms.mean)} ms at batch {speed.batch}" for speed in dense)
     return [
-        f"Speed-up: time of the dense network / time of this one, timed in turn at batch {batches}, in fp32, on "
+        f"Speed-up: time of the dense network{fresh} / time of this one, timed in turn at batch {batches}, in fp32, on "
         f"{clock.name}, {alone}; of each network the median over the rounds, mean over seeds"
         f"{f'; the dense network takes {takes}' if takes else ''}.{elsewhere}"
     ]
@@ -157,11 +177,11 @@ def _recipes(board: Board) -> list[str]:
         for row in board.rows:
             for trial in row.trials if not row.is_dense else ():
                 schedules.setdefault(_recipe(trial.recipe), {})[row.label] = None
-        own = [f"{', '.join(labels)}: {recipe}." for recipe, labels in schedules.items()]
-        return ["Paper track: each method trains with the schedule of its own paper.", *own]
+        own = [f"{', '.join(labels)}: at most {recipe}." for recipe, labels in schedules.items()]
+        return ["Paper track: each method trains on the schedule of its own paper, as its settings or these say.", *own]
     budget = board.trial.recipe.epochs
     pruned = [row for row in board.rows if not row.is_dense]
-    longer = [row for row in pruned if row.epochs and row.epochs.mean > budget + 0.5]  # a batch more is no more
+    longer = [row for row in pruned if row.over_budget]
     within = [row for row in pruned if row not in longer]
     if not pruned:
         return []
@@ -172,7 +192,7 @@ def _recipes(board: Board) -> list[str]:
     ]
     if longer:
         named = ", ".join(f"{row.label} at {row.point} ({row.epochs.mean:.4g})" for row in longer if row.epochs)
-        lines.append(f"Controls that train for more epochs than that: {named}.")
+        lines.append(f"Controls that train for more epochs than that, and so hold no rank: {named}.")
     for start, what in (("pretrained", "From the dense network"), ("scratch", "From scratch")):
         rows = [row for row in within if row.starts_from == start]
         lines += [f"{what}: {recipe}." for recipe in sorted({_recipe(t.recipe) for row in rows for t in row.trials})]
@@ -184,6 +204,13 @@ def _recipes(board: Board) -> list[str]:
                 "reach with a schedule of their own."
             )
     return lines
+
+
+def _controls(board: Board) -> list[str]:
+    """A table without them does not show what the methods are worth."""
+    possible = CONTROLS if board.trial.dense else ("scratch",)  # the others start from a trained network
+    absent = [name for name in possible if name not in {row.method for row in board.rows}]
+    return [f"Controls that do not stand here: {', '.join(absent)}."] if absent else []
 
 
 def _dense_source(trial: Trial) -> str:

@@ -27,16 +27,17 @@ def printed_for(trial: Trial) -> list[Printed]:
 def own_figure(row: Row, printed: list[Printed]) -> Printed | None:
     """The authors' own printed result nearest to the row's operating point, where there is one that is near.
 
-    Points are compared by the share of MACs cut, each by its own counter; by the MACs where no share is known.
+    Points are compared by the share of MACs cut, each by its own counter; by the MACs where no share is known. Of
+    several at one point, as from fresh weights and from trained ones, the paper's best is taken.
     """
     names = _names().get(row.method, set())
-    near: list[tuple[float, int, Printed]] = []
+    near: list[tuple[float, float, int, Printed]] = []
     for i, figure in enumerate(printed):
         if figure.kind == "primary" and not figure.suspect and figure.top1 is not None and figure.method in names:
             distance = _distance(row, figure)
             if distance is not None and distance <= NEAR:
-                near.append((round(distance, 6), i, figure))
-    return min(near)[2] if near else None
+                near.append((round(distance, 6), -figure.top1, i, figure))
+    return min(near)[-1] if near else None
 
 
 def _distance(row: Row, figure: Printed) -> float | None:

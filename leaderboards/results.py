@@ -64,11 +64,6 @@ class Results:
     unfinished: list[Unfinished] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    @property
-    def failures(self) -> list[Unfinished]:
-        """The trials whose last try failed."""
-        return [u for u in self.unfinished if u.state == "failed"]
-
 
 def read(folders: Folders) -> Results:
     """Read run folders (`trials/<key>/record.json`) and result folders (`<key>.json`), at any depth.

@@ -110,6 +110,13 @@ class Row:
         return sum(u.state == "missing" for u in self.unfinished)
 
     @property
+    def over_budget(self) -> bool:
+        """Whether it trained for more than the epochs that all have on the matched track, as some controls do."""
+        trial = self.trials[0]
+        # A batch more is no more.
+        return trial.track == "matched" and self.epochs is not None and self.epochs.mean > trial.recipe.epochs + 0.5
+
+    @property
     def n(self) -> int:
         return len(self.entries)
 
@@ -241,19 +248,23 @@ def _with_twin(detail: dict[str, Any]) -> dict[str, Any]:
 
 
 def mark_and_rank(rows: list[Row]) -> None:
-    """Best, second best and rank among the rows of each operating point."""
+    """Best, second best and rank among the rows of each operating point that can be compared.
+
+    A row of which a seed failed has kept those that went well, and one over the board's budget has trained for longer.
+    """
     points: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.top1 is not None and not row.is_dense:
+        if row.top1 is not None and not (row.is_dense or row.failed or row.refused or row.over_budget):
             points[row.point].append(row)
     for group in points.values():
         scores = [{e.record.trial.seed: e.record.result.top1 for e in row.entries} for row in group]
         image = 100 / max(e.record.result.test_images for row in group for e in row.entries)
         for row, rank in zip(group, ranks(scores, step=image), strict=True):
             row.rank = rank
-        # Marked as printed, so that two equal numbers in the table carry the same mark.
-        means = sorted({round(row.top1.mean, 2) for row in group if row.top1}, reverse=True)
-        for row in group if len(group) > 1 else ():
+        # Fewer seeds may be the luckier ones. Marked as printed, so that equal numbers carry the same mark.
+        whole = [row for row in group if row.n == max(row.n for row in group)]
+        means = sorted({round(row.top1.mean, 2) for row in whole if row.top1}, reverse=True)
+        for row in whole if len(whole) > 1 else ():
             place = means.index(round(row.top1.mean, 2)) if row.top1 else 2
             row.mark = ("best", "second", "")[min(place, 2)]
 

@@ -18,11 +18,12 @@ from bench.spec import MethodSpec
 
 @dataclass(frozen=True, slots=True)
 class SuiteLine:
-    """An entry under `methods`: its file, its first line counted from 1, and its text."""
+    """An entry under `methods`: its file, its first line counted from 1, its text, and the seeds of the suite."""
 
     path: Path
     number: int
     text: str
+    seeds: tuple[int, ...] = ()
 
 
 class SuiteCopy:
@@ -59,11 +60,16 @@ class SuiteCopy:
         points = given if isinstance(given, list) else [given]
         return [float(point) for point in points if isinstance(point, int | float) and 0 < point <= 1]
 
+    def _seeds(self) -> tuple[int, ...]:
+        given = self._file.values.get("seeds")
+        return tuple(seed for seed in (given if isinstance(given, list) else [given]) if isinstance(seed, int))
+
     def _find(self, method: MethodSpec) -> SuiteLine | None:
         for name, given, node in self._items():
             if name == method.name and all(_asks_for(v, method.params.get(k)) for k, v in _pairs(given)):
                 first = node.start_mark.line
-                return SuiteLine(self.path, first + 1, "\n".join(_entry(self._lines[first:])))
+                text = "\n".join(_entry(self._lines[first:]))
+                return SuiteLine(self.path, first + 1, text, self._seeds())
         return None
 
     def _items(self) -> Iterator[tuple[Any, Any, Any]]:

@@ -60,7 +60,7 @@ def markdown(board: Board, form: Form = "long", out: Path | None = None) -> str:
     chosen = columns(form, board.rows)
     lines = [[escape_markdown(c.header) for c in chosen], ["--:" if c.numeric else ":--" for c in chosen]]
     for row in board.rows:
-        lines.append([_marked(escape_markdown(c.cell(row)), c.name, row, "**{}**", "<u>{}</u>") for c in chosen])
+        lines.append([_marked(escape_markdown(c.cell(row)), c.name, row, "**{}**", "<ins>{}</ins>") for c in chosen])
     if out is not None:
         links = [["Records by seed", "Suite line"], [":--", ":--"], *(_links(row, out) for row in board.rows)]
         lines = [line + more for line, more in zip(lines, links, strict=True)]
@@ -87,7 +87,7 @@ def _marked(text: str, column: str, row: Row, best: str, second: str) -> str:
 
 
 def csv_table(boards: Iterable[Board]) -> str:
-    """All rows of all boards; plain numbers, one column per figure, `_std` and `_n` beside the means."""
+    """All rows of all boards; plain numbers, one column per figure, `_std` beside the means."""
     rows = [{name: _safe_cell(value) for name, value in row.items()} for row in flat_rows(boards)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
@@ -138,6 +138,8 @@ def _flat_row(board: Board, row: Row) -> dict[str, object]:
         values |= {f"{name}speedup": speedup.mean if speedup else None}
         values |= {f"{name}speedup_std": speedup.std if speedup else None}
         values |= {f"{name}latency_ms": speed.ms.mean if speed else None}
+        values |= {f"{name}latency_ms_std": speed.ms.std if speed else None}
+    values["printed"] = row.printed.top1 if row.printed else None
     values["batch"] = row.batched.batch if row.batched else None
     values["measured_on"] = board.clock.name if board.clock else None
     values["keys"] = " ".join(entry.record.key for entry in row.entries)

@@ -65,11 +65,13 @@ def rows(folder: Path) -> dict[tuple[str, float | None], dict[str, Any]]:
 
 
 def _mark(point: list[dict[str, Any]]) -> None:
-    shown = sorted({f"{row['top1']:.2f}" for row in point}, key=float, reverse=True)
     for row in point:
+        row["mark"], row["rank"], row["rank_worst"] = "", None, None
+    whole = [row for row in point if row["n"] == max(other["n"] for other in point)]
+    shown = sorted({f"{row['top1']:.2f}" for row in whole}, key=float, reverse=True)
+    for row in whole if len(whole) > 1 else []:
         place = shown.index(f"{row['top1']:.2f}")
-        row["mark"] = ["best", "second"][place] if place < 2 and len(point) > 1 else ""
-        row["rank"] = row["rank_worst"] = None
+        row["mark"] = ["best", "second"][place] if place < 2 else ""
     ranked = [row for row in point if row["n"] == 3]
     pairs = []
     for a, b in itertools.combinations(range(len(ranked)), 2):

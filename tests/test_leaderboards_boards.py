@@ -82,6 +82,43 @@ def test_ranks_within_an_operating_point(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_row_with_a_seed_that_failed_holds_no_rank_and_no_mark(tmp_path: Path) -> None:
+    lucky = [make_trial("lucky", seed) for seed in range(4)]
+    save_failure(tmp_path, lucky[3], "the loss is NaN")
+    others = [make_record(make_trial(name, s), 90 + s - lead) for name, lead in (("a", 0), ("b", 1)) for s in range(4)]
+    board = only(built(tmp_path, *(make_record(trial, 95 + trial.seed) for trial in lucky[:3]), *others))
+    assert {r.label: (r.rank, r.mark) for r in board.rows} == {
+        "lucky": (None, ""),
+        "a": ((1, 1), "best"),
+        "b": ((2, 2), "second"),
+    }
+    assert "holds no rank: the others are those that went well" in "\n".join(notes(board))
+
+
+def test_a_row_with_fewer_seeds_is_not_the_best(tmp_path: Path) -> None:
+    tops = {("a", 0): 90.0, ("a", 1): 90.1, ("b", 0): 89.0, ("b", 1): 89.1, ("once", 0): 91.0}
+    board = only(built(tmp_path, *(make_record(make_trial(*who), top1) for who, top1 in tops.items())))
+    assert {r.label: r.mark for r in board.rows} == {"once": "", "a": "best", "b": "second"}
+    assert "fewer seeds than others at its point is marked neither" in "\n".join(notes(board))
+
+
+def test_who_trains_beyond_the_budget_holds_no_rank(tmp_path: Path) -> None:
+    spent = Spent(epochs=200.0, images=10**7, macs=10**15, seconds=9.0)
+    records = [
+        make_record(make_trial(name, seed), 90 + seed - lead)
+        for name, lead in (("a", 0), ("b", 1))
+        for seed in range(3)
+    ]
+    records += [make_record(make_trial("long", seed), 95 + seed, spent=spent) for seed in range(3)]
+    board = only(built(tmp_path, *records))
+    assert {r.label: (r.rank, r.mark) for r in board.rows} == {
+        "long": (None, ""),
+        "a": ((1, 1), "best"),
+        "b": ((2, 2), "second"),
+    }
+    assert "more epochs than that, and so hold no rank: long at 50 % (200)" in "\n".join(notes(board))
+
+
 def test_an_operating_point_alone_keeps_the_dense_network_and_what_cuts_nothing(tmp_path: Path) -> None:
     records = [make_record(make_trial(DENSE)), make_record(make_trial("finetune", keep=None), macs=40_000_000)]
     records += [make_record(make_trial(name, keep=k), macs=int(4e7 * k)) for name in ("a", "b") for k in (0.5, 0.3)]

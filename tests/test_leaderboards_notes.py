@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from records import make_record, make_trial, save
+from records import DENSE_MACS, make_record, make_trial, save
 
 from bench.record import Record, Spent
 from bench.spec import DenseSpec, Recipe, WeightsSpec
@@ -27,11 +27,32 @@ def test_what_few_epochs_mean_for_those_that_start_from_scratch(tmp_path: Path) 
     said = text(
         tmp_path,
         make_record(make_trial(dense=dense), notes=[ONE_CHECKPOINT]),
+        make_record(make_trial(dense=dense, seed=1), notes=[ONE_CHECKPOINT]),
         make_record(scratch, starts_from="scratch", notes=[ONE_CHECKPOINT]),
     )
     assert "a total of 6 epochs of training after the dense network, whatever a method does with them" in said
     assert "For dcff, 6 epochs are all the training that the network ever gets" in said
     assert "± is the noise of fine-tuning that one checkpoint" in said and ONE_CHECKPOINT not in said
+
+
+def test_one_seed_has_no_noise_and_one_row_no_best(tmp_path: Path) -> None:
+    dense = DenseSpec(weights=WeightsSpec(file="a.pt", sha256="ab" * 32))
+    said = text(tmp_path, make_record(make_trial(dense=dense), notes=[ONE_CHECKPOINT]))
+    assert "One seed of each row; change, in percentage points, against the dense network." in said
+    assert "±" not in said and ONE_CHECKPOINT not in said and "Best top-1" not in said
+
+
+def test_controls_that_are_not_there_are_named(tmp_path: Path) -> None:
+    said = text(tmp_path / "a", make_record(), make_record(make_trial("random")))
+    assert "Controls that do not stand here: finetune, scratch." in said
+    trial = make_trial("dcff", keep=None, dense=None, track="paper")
+    said = text(tmp_path / "b", make_record(trial, dense=None, spent_dense=None, starts_from="scratch"))
+    assert "Controls that do not stand here: scratch." in said
+
+
+def test_what_the_dense_networks_of_papers_reach_is_told(tmp_path: Path) -> None:
+    said = text(tmp_path, make_record(make_trial("fpgm", keep=0.46), macs=round(DENSE_MACS * 0.46)))
+    assert "and with them the differences: FPGM-only 40% 92.20 %." in said
 
 
 def test_nothing_is_said_of_scratch_where_nobody_starts_from_it(tmp_path: Path) -> None:
@@ -43,8 +64,8 @@ def test_a_paper_track_without_a_dense_network(tmp_path: Path) -> None:
     trial = make_trial("dcff", keep=None, dense=None, track="paper", recipe=RECIPE)
     record = make_record(trial, dense=None, spent_dense=None, starts_from="scratch", best_top1=93.4)
     said = text(tmp_path, record)
-    assert "dcff: 300 epochs, learning rate 0.1 (steps at 150, 225)" in said
-    assert "change against the dense" not in said and "No row has 3 seeds yet" in said
+    assert "dcff: at most 300 epochs, learning rate 0.1 (steps at 150, 225)" in said
+    assert "against the dense" not in said and "No row has 3 seeds yet" in said
     assert "Best test epoch: " in said and "never ranks" in said
 
 
@@ -105,7 +126,7 @@ def test_a_control_that_trains_for_longer_is_named_with_its_epochs(tmp_path: Pat
         return make_record(make_trial(name), starts_from="scratch", spent=spent)
 
     said = text(tmp_path, make_record(), trained("scratch", 160), trained("dcff", 6.01))
-    assert "Controls that train for more epochs than that: scratch at 50 % (160)." in said
+    assert "Controls that train for more epochs than that, and so hold no rank: scratch at 50 % (160)." in said
     assert "For dcff, 6 epochs are all the training" in said
     alone = text(tmp_path / "alone", make_record(), trained("scratch", 160))
     assert "all the training" not in alone and "From scratch" not in alone
@@ -123,8 +144,8 @@ def test_what_is_unusual_in_a_recipe_is_said(tmp_path: Path) -> None:
 
 def test_one_checkpoint_is_no_network_of_the_same_seed(tmp_path: Path) -> None:
     given = DenseSpec(weights=WeightsSpec(file="a.pt"))
-    assert "change against the dense network." in text(tmp_path / "given", make_record(make_trial(dense=given)))
-    assert "change against the dense network of the same seed." in text(tmp_path / "trained", make_record())
+    assert "points, against the dense network." in text(tmp_path / "given", make_record(make_trial(dense=given)))
+    assert "points, against the dense network of the same seed." in text(tmp_path / "trained", make_record())
 
 
 def test_seeds_made_by_different_code_are_told_of(tmp_path: Path) -> None:

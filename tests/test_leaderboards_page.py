@@ -146,3 +146,25 @@ def test_long_names_leave_room_for_the_figures(browser: Any, tmp_path: Path, wid
     page.locator(".tabulator-col[tabulator-field=top1]").click(timeout=5000)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
+
+
+def test_by_keyboard_alone(browser: Any, folder: Path) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto((folder / "report" / "index.html").as_uri())
+    board = page.locator("#cifar10-cifar-resnet20-matched-track")
+    head = board.locator(".tabulator-col[tabulator-field=top1]").first
+    for key, first in (("Enter", "91.10"), (" ", "90.10")):
+        head.press(key)
+        assert board.locator(".tabulator-cell[tabulator-field=top1]").first.inner_text().startswith(first)
+    row = board.locator("> .table .tabulator-row").first
+    row.press(" ")
+    board.locator(".detail a").first.wait_for()
+    assert page.evaluate("document.activeElement.className") == "detail"
+    board.locator(".detail button").press("Enter")
+    assert board.locator(".detail").is_hidden() and "tabulator-row" in page.evaluate("document.activeElement.className")
+    page.evaluate(
+        "location.hash = '#cifar10-cifar-resnet20-matched-track/l1/70%20%25'"
+    )  # a link to a row, on this page
+    board.locator(".detail a").first.wait_for()
+    assert board.locator(".detail h3").first.inner_text() == "l1, 70 %"
+    page.close()

@@ -121,7 +121,7 @@ def test_markdown(folder: Path) -> None:
             keep = None if name == DENSE else float(got["MACs kept"].removesuffix(" %")) / 100
             row = expected[name, keep]
             want = cells(row, name == DENSE)
-            marks = {"best": "**{}**", "second": "<u>{}</u>"}
+            marks = {"best": "**{}**", "second": "<ins>{}</ins>"}
             want["top1"] = marks.get(row.get("mark", ""), "{}").format(want["top1"])
             for header in HEADERS.keys() & got.keys():
                 assert html.unescape(got[header]) == want[HEADERS[header]], (file, name, header)

@@ -60,6 +60,14 @@ def test_nothing_is_said_where_nothing_was_measured(tmp_path: Path) -> None:
     assert "speedup" not in {column.name for column in columns("long", board.rows)}
 
 
+def test_a_dense_network_that_nobody_trained_is_said_to_be_fresh(tmp_path: Path) -> None:
+    record = make_record(make_trial("dcff", dense=None, track="paper"), dense=None, spent_dense=None)
+    save_latency(save(tmp_path, record), make_latency(record))
+    assert "time of the dense network (none is trained: fresh weights) / time" in "\n".join(
+        notes(boards(read(tmp_path))[0])
+    )
+
+
 def test_one_machine_is_shown_and_the_others_are_counted(folder: Path) -> None:
     record = read(folder).records[-1].record
     save_latency(folder, make_latency(record, name="A GPU", ms=0.1), "latency-a-gpu.json")

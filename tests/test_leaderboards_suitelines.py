@@ -10,6 +10,8 @@ from records import make_record, make_trial, save
 import leaderboards
 from bench.record import RecordError, write_json
 from bench.spec import MethodSpec
+from leaderboards.boards import boards
+from leaderboards.caveats import incomplete
 from leaderboards.results import read
 from leaderboards.suitelines import SuiteCopy
 
@@ -48,6 +50,16 @@ def suite(tmp_path: Path) -> SuiteCopy:
 def test_the_entry_of_a_method(suite: SuiteCopy, name: str, params: dict, expected: tuple[int, str] | None) -> None:
     found = suite.line("tiny", MethodSpec(name=name, params=params))
     assert (found and (found.number, found.text)) == expected
+
+
+def test_seeds_that_did_not_take_part_are_told(tmp_path: Path) -> None:
+    save(tmp_path, make_record(make_trial("random", seed=1), suite="tiny"))
+    for given, missing in (("[0, 1, 2]", "0, 2 did not take part"), ("1", "")):
+        (tmp_path / "suite.yaml").write_text(f"{SUITE}seeds: {given}\n")
+        (board,) = boards(read(tmp_path))
+        assert [line for line in incomplete(board) if "take part" in line] == (
+            [f"The suite asks for seeds 0, 1, 2: {missing}."] if missing else []
+        )
 
 
 def test_another_suites_record_has_no_line_here(suite: SuiteCopy) -> None:

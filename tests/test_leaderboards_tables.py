@@ -103,7 +103,7 @@ def test_control_characters_never_reach_a_reader() -> None:
 def test_best_and_second_best_are_marked_in_each_format(tmp_path: Path) -> None:
     tops = {"a": 91.0, "b": 90.0, "c": 89.0}
     board = boards(read(save(tmp_path, *(make_record(make_trial(n), t) for n, t in tops.items()))))[0]
-    assert "**91.00**" in markdown(board) and "<u>90.00</u>" in markdown(board)
+    assert "**91.00**" in markdown(board) and "<ins>90.00</ins>" in markdown(board)
     assert "91.00**" in terminal(board) and "90.00* " in terminal(board)
 
 

@@ -20,7 +20,7 @@ function fetchDetails(name) {
 }
 
 async function openDetail(board, section, id) {
-  const panel = section.querySelector(".detail"), from = window.scrollY;
+  const panel = section.querySelector(".detail"), from = window.scrollY, opener = document.activeElement;
   panel.hidden = false;
   panel.replaceChildren(element("h3", `${board.rows[id].label}, ${board.rows[id].point}`));
   const close = element("button", "close", { type: "button" });
@@ -28,6 +28,7 @@ async function openDetail(board, section, id) {
     panel.hidden = true;
     history.replaceState(null, "", `#${board.name}`);
     window.scrollTo(0, from);
+    opener.focus({ preventScroll: true });
   });
   panel.append(close);
   history.replaceState(null, "", `#${[board.name, board.rows[id].label, board.rows[id].point].map(encodeURIComponent).join("/")}`);
@@ -63,6 +64,7 @@ async function openDetail(board, section, id) {
   panel.append(charts);
   drawCharts(charts, row, board.rows[id].style?.[0] ?? "#888888");
   panel.scrollIntoView({ block: "nearest" });
+  panel.focus({ preventScroll: true });
 }
 
 /* In the method's colour, as in the plot above; its seeds in shades of it. */

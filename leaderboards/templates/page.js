@@ -44,3 +44,4 @@ function follow(hash) {
   if (id >= 0) openDetail(board, section, id);
 }
 follow(location.hash);
+window.addEventListener("hashchange", () => follow(location.hash));

@@ -8,6 +8,16 @@ function compare(a, b, direction) {
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
 }
 
+/* Enter and Space do what a click does. */
+function pressable(node, act) {
+  node.tabIndex = 0;
+  node.onkeydown = (event) => {
+    if (event.target !== node || (event.key !== "Enter" && event.key !== " ")) return;
+    event.preventDefault();
+    act();
+  };
+}
+
 function makeTable(board, section) {
   const narrow = window.innerWidth < 640;
   const table = new Tabulator(section.querySelector(".table"), {
@@ -26,18 +36,21 @@ function makeTable(board, section) {
       headerSortStartingDir: column.numeric ? "desc" : "asc",
       formatter: (cell) => {
         const { row } = cell.getData();
-        return element("span", row.cells[i], column.name === "top1" && row.mark ? { class: row.mark } : {});
+        return element("span", row.cells[i], column.name === "top1" && row.mark ? { class: row.mark, title: `${row.mark} of its point` } : {});
       },
     })),
     rowFormatter: (row) => {
       const shown = row.getElement();
       shown.classList.toggle("dense", row.getData().row.dense);
       shown.classList.toggle("pending", !row.getData().row.top1);
-      shown.tabIndex = 0;
-      shown.onkeydown = (event) => { if (event.key === "Enter") openDetail(board, section, row.getData().id); };
+      pressable(shown, () => openDetail(board, section, row.getData().id));
     },
   });
   window.addEventListener("resize", () => table.redraw());
+  table.on("tableBuilt", () => {
+    section.querySelector(".table").setAttribute("aria-label", board.title);
+    for (const column of table.getColumns()) pressable(column.getElement(), () => column.getElement().click());
+  });
   table.on("rowClick", (event, row) => openDetail(board, section, row.getData().id));
   const [text, point, long] = ["text", "point", "long"].map((name) => section.querySelector(`[data-filter="${name}"]`));
   for (const value of new Set(board.rows.map((row) => row.point))) point.append(element("option", value, { value }));
@@ -66,7 +79,7 @@ function makePrinted(board, section) {
     data: board.printed.map((values) => Object.fromEntries(values.map((value, i) => [names[i], value]))),
     layout: "fitDataTable", height: board.printed.length > 20 ? "60vh" : undefined,
     columns: names.map((name) => ({
-      title: name, field: name, resizable: false, sorter: (a, b, rowA, rowB, col, direction) => compare(a, b, direction),
+      title: name, field: name, resizable: false, ...(name === "Source" ? { width: 420, variableHeight: true, cssClass: "wraps" } : {}), sorter: (a, b, rowA, rowB, col, direction) => compare(a, b, direction),
       formatter: (cell) => element("span", name === "Suspect" ? (cell.getValue() ? "its own arithmetic fails" : "") : cell.getValue() ?? ""),
     })),
   }), { once: true });
