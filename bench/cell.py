@@ -29,6 +29,7 @@ from bench.channels.exact import TOLERANCE, distance, mixers, outputs, shaken, z
 from bench.data import WHOLE, Shard, part
 from bench.errors import UserError
 from bench.method import Budget, Keep, Method
+from bench.onlyrun import only_run
 from bench.outcome import check_plain, distance_from_target
 from bench.session import Session
 from bench.spec import BackboneSpec, Recipe
@@ -133,7 +134,7 @@ def check(method: Method, backbone: str, *, keep_macs: float = 0.5, max_params: 
             limited=not method.control,
         )
         method.check(model, session.groups(model))
-        model = method.compress(model, session)
+        model = method.compress(model, only_run(session))
         check_plain(model)
         _check_backward(model, session)
         _check_saved(model, backbone, data, Path(folder))

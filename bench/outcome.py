@@ -15,12 +15,17 @@ def distance_from_target(session: Session, model: nn.Module, macs: int) -> float
     target, dense = float(session.budget.macs or 0), session.dense_cost.macs
     off = macs - target
     unit = session.finest(model)
-    if abs(off) > max(unit, 0.01 * dense):
+    if abs(off) > farthest(unit, dense):
         raise MethodError(
             f"the compact network has {macs / 1e6:.2f} M MACs, the target is {target / 1e6:.2f} M: "
             f"further off than one filter group ({unit / 1e6:.2f} M)"
         )
     return 100 * off / dense
+
+
+def farthest(unit: int, dense: int) -> float:
+    """How many MACs a network may be off its target: one unit of a group, or one percent of the dense network's."""
+    return max(unit, 0.01 * dense)
 
 
 def check_plain(model: object) -> None:

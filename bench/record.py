@@ -34,7 +34,7 @@ class Measured(_Part):
     top1: Percent
     top5: Percent
     test_images: Annotated[int, Field(ge=1, le=10**12)]
-    macs: Count
+    macs: Annotated[int, Field(ge=1, le=10**18)]
     fvcore_total: Count
     params: Count
     present_top1: Percent | None = None

@@ -47,7 +47,7 @@ class Shared:
         """`compute()`, or what it gave for another target. Who comes second waits for the first.
 
         Nothing is kept where `compute` changed the model, or where its result, as `general()` tells, is of this
-        trial alone.
+        trial alone, or took events of its journal, which then must come again when it is resumed.
         """
         with alone(self._lock):
             if (kept := self._journal.finished(self._name)) is not None:

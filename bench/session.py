@@ -93,7 +93,9 @@ class Session:
     def scores(self, model: nn.Module, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         if self._shared is None or self._phase or self._fresh_cut or self.ranks.size > 1:
             return compute()  # no longer the dense network, or not alone
-        return self._shared(self.settings).of(model, compute, lambda: not self._budget_read)
+        before = self.journal.events
+        general = lambda: not self._budget_read and self.journal.events == before  # noqa: E731
+        return self._shared(self.settings).of(model, compute, general)
 
     def select(
         self,

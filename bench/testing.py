@@ -23,14 +23,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bench import backbones, compact, cost, data
 from bench.data import Data
-from bench.method import Budget, Method, Run
+from bench.method import Budget, Method
+from bench.onlyrun import only_run
 from bench.outcome import check_plain, distance_from_target
 from bench.session import Session
 from bench.spec import BackboneSpec, DataSpec, Recipe
 from bench.weights import file_digest
 
 CPU = torch.device("cpu")  # the one device that repeats its sums bit for bit
-RUN = {*Run.__annotations__, *(name for name in vars(Run) if not name.startswith("_"))}
 
 
 def check_method(
@@ -143,7 +143,7 @@ class _Case:
         random.seed(noise)
         np.random.seed(noise)
         torch.manual_seed(noise)
-        return method.compress(model, _OnlyRun(session)), session
+        return method.compress(model, only_run(session)), session
 
 
 class _Killed(BaseException):
@@ -167,18 +167,6 @@ class _Dying:
                 yield next(batches)
                 raise _Killed
         yield from batches
-
-
-class _OnlyRun:
-    """Shows of a session what `Run` promises."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in RUN:
-            raise AttributeError(f"run.{name} is not part of bench.Run")
-        return getattr(self._session, name)
 
 
 def _check_settings(method: Method) -> None:

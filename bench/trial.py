@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -18,8 +18,19 @@ from bench.anatomy import Anatomy
 from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
+from bench.onlyrun import only_run
 from bench.outcome import check_plain, distance_from_target
-from bench.record import Failure, Measured, Record, RecordError, best_test_epoch, read_record, write_failure, write_once
+from bench.record import (
+    Failure,
+    Measured,
+    Record,
+    RecordError,
+    best_test_epoch,
+    read_failures,
+    read_record,
+    write_failure,
+    write_once,
+)
 from bench.scores import Shared
 from bench.session import Session
 from bench.spec import DENSE, Trial, starts_from
@@ -140,7 +151,7 @@ def _run(
             scores = {group.name: torch.zeros(group.size) for group in session.groups(model)}
             session.select(model, scores, keep_macs=trial.keep_macs)
     torch.manual_seed(trial.seed)
-    model = method.compress(model, session)
+    model = method.compress(model, only_run(session))
     check_plain(model)
     ranks.same(model)
     groups = {group.name: group.size for group in session.groups(model)}
@@ -177,7 +188,7 @@ def _run(
         spent_dense=baseline.spent if baseline and method.start == "pretrained" else None,
         history=session.meter.history,
         machine=machine.describe(session.settings, device, ranks.size).model_copy(update=machine.peak(device)),
-        notes=_notes(trial, loaded),
+        notes=[*_notes(trial, loaded), *_past(folder, session.settings, method)],
         method_source=session.settings.get("method_source"),
         started=session.settings.get("started", started),
         finished=_now(),
@@ -245,6 +256,15 @@ def _notes(trial: Trial, loaded: data.Data) -> list[str]:
         if loaded.holdout_images:
             notes.append("the dense weights were trained on all training images, the hold-out among them")
     return notes
+
+
+def _past(folder: Path, settings: dict[str, Any], method: Method) -> Iterator[str]:
+    """What went before that the result does not show."""
+    if failed := [failure for failure in read_failures(folder) if failure.kind == "method"]:
+        times = "once" if len(failed) == 1 else f"{len(failed)} times"
+        yield f"finished after the method had failed {times}: {failed[-1].reason}"
+    if settings.get("method_source") != sources.digest_of(type(method)):
+        yield "the method's file changed while the trial ran: it began with the one that is named"
 
 
 def _failure(trial: Trial, error: Exception, folder: Path) -> Failure:

@@ -1,6 +1,8 @@
 """Scores of one dense network: computed once for all targets, and only where they are the same for all."""
 
+import copy
 import multiprocessing
+import shutil
 import time
 from dataclasses import dataclass
 
@@ -163,3 +165,37 @@ def test_a_method_scores_once_for_all_targets_and_ends_as_if_alone(tmp_path, mon
 def test_a_method_that_looks_at_its_target_scores_for_each(tmp_path, monkeypatch, method):
     calls, found = run_all(tmp_path, method(), monkeypatch, 0.7, 0.5)
     assert calls == 2 and found[0.7].widths != found[0.5].widths
+
+
+@dataclass(frozen=True)
+class Trying(OneShot):
+    """Cuts a copy while it scores: an event of the trial's own journal."""
+
+    name = "trying"
+
+    def score(self, model, run):
+        groups = run.groups(model)
+        halves = {group.name: torch.arange(group.size // 2) for group in groups}
+        run.shrink(copy.deepcopy(model), halves)
+        return {group.name: torch.arange(group.size).float() for group in groups}
+
+
+def test_scores_that_take_events_of_the_journal_come_again_when_a_trial_is_resumed(tmp_path, monkeypatch):
+    known = {**registry.methods(), "trying": Trying}
+    monkeypatch.setattr(registry, "methods", lambda: known)
+    dense = trial("dense")
+    assert isinstance(run_trial(dense, tmp_path / "whole", suite="t", threads=1), Record)
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    wanted = trial("trying", keep_macs=0.4, baseline=dense.key)
+    expected = run_trial(wanted, tmp_path / "whole", suite="t", threads=1)
+    events = 0
+
+    def die():
+        nonlocal events
+        events += 1
+        if events == 3:  # both cuts are made, and the first has half of the filters that the second should keep
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(wanted, tmp_path / "killed", suite="t", threads=1, kept=die)
+    assert run_trial(wanted, tmp_path / "killed", suite="t", threads=1).widths == expected.widths

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import bench
-from bench import lease, registry
+from bench import lease, registry, sources
 from bench.lease import LeasedError
 from bench.method import Method, OneShot
 from bench.record import Failure, Record, read_failures, read_record
@@ -185,6 +185,28 @@ def test_a_dense_network_that_is_not_whole_is_not_the_methods_fault(out, tmp_pat
     (folder / name).write_bytes(b"{")
     failure = run_trial(pruned("l1"), tmp_path, suite="t", threads=1)
     assert isinstance(failure, Failure) and failure.kind == "machine" and name in failure.reason
+
+
+@pytest.mark.parametrize("name", ["test", "data", "meter", "cut_top1"])
+def test_the_test_set_is_out_of_a_methods_reach(out, monkeypatch, name):
+    failure = outcome(out, monkeypatch, lambda model, run: getattr(run, name), seed=40)
+    assert failure.reason == f"AttributeError: run.{name} is not part of bench.Run"
+
+
+def test_a_record_tells_of_the_failures_before_it(out, monkeypatch):
+    for body in (raises, nan):
+        assert isinstance(outcome(out, monkeypatch, body, seed=41), Failure)
+    record = outcome(out, monkeypatch, cut, seed=41)
+    assert record.notes[-1].startswith("finished after the method had failed 2 times: the loss was not finite")
+
+
+def test_a_method_whose_file_changed_on_the_way_is_told_of(out, monkeypatch):
+    def body(model, run):
+        monkeypatch.setattr(sources, "digest_of", lambda cls: "another")
+        return cut(model, run)
+
+    record = outcome(out, monkeypatch, body, seed=42)
+    assert record.method_source != "another" and "the method's file changed while the trial ran" in record.notes[-1]
 
 
 def test_a_second_failure_does_not_replace_the_first(out, monkeypatch):

@@ -112,6 +112,7 @@ ONE_IMAGE = 100 / 360
         ({"trial__seed": 7}, "was altered"),
         ({"result__top1": "high"}, "is not a record"),
         ({"unknown": 1}, "is not a record"),
+        ({"dense__macs": 0}, "is not a record"),
     ],
 )
 def test_a_lie_is_refused_with_its_reason(record, values, reason):
@@ -125,6 +126,57 @@ def test_a_precision_that_the_trial_did_not_ask_for_is_refused(record):
     trial = Trial.model_validate({**values["trial"], "precision": "fp32"})
     change(record, trial=trial.model_dump(mode="json"), key=trial.key, machine__precision="bf16")
     assert "trained in bf16, but its trial asks for fp32" in refused(record)
+
+
+def retold(path, **changes):
+    """The record as one of another trial; its dense network's record stays."""
+    trial = Trial.model_validate({**json.loads(path.read_text())["trial"], **changes})
+    change(path, trial=trial.model_dump(mode="json"), key=trial.key)
+
+
+def test_a_target_that_its_network_misses_by_far_is_refused(record):
+    retold(record, keep_macs=0.2)
+    change(record, off_target=lambda off: off + 30)
+    assert any("it may be" in text and "one filter group" in text for text in refused(record))
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ({"name": "l1", "version": 99}, "version 99 of l1; installed is 1"),
+        ({"name": "l1", "params": {"nonsense": 1}}, "l1 has no such hyper-parameters"),
+        ({"name": "l1", "params": {"scope": "sideways"}}, "l1 has no such hyper-parameters"),
+    ],
+)
+def test_a_method_that_there_is_not_is_refused(record, method, reason):
+    retold(record, method=method)
+    assert any(reason in text for text in refused(record))
+
+
+def test_an_older_version_of_a_method_is_only_noted(record):
+    retold(record, method={"name": "slimming", "version": 1})
+    notes = [check.text for check in verify.verify(record) if check.outcome == "note"]
+    assert "version 1 of slimming; installed is 2" in notes and not refused(record)
+
+
+def test_widths_that_are_not_those_of_its_twin_are_refused(record):
+    twin = json.loads(record.read_text())["key"]
+    copy = record.parents[1] / "twin" / "record.json"
+    shutil.copytree(record.parent, copy.parent)
+    retold(copy, twin=twin)
+    assert not refused(copy)
+    change(record, widths=lambda w: {**w, next(iter(w)): 3})
+    assert f"the widths of trial {twin}, but it has others" in refused(copy)
+
+
+def test_images_of_another_size_than_the_data_sets_are_refused(record):
+    network = record.with_name("model.safetensors")
+    with safe_open(network, "pt") as file:
+        about, weights = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    forged = {key: value.replace('"image_size":8', '"image_size":4') for key, value in about.items()}
+    assert forged != about
+    save_file(weights, network, forged)
+    assert "10 classes of 1 x 4 x 4 images, but digits has 10 classes of 1 x 8 x 8 images" in refused(record)
 
 
 def test_another_network_beside_the_record_is_refused(record, run):

@@ -49,6 +49,11 @@ class Journal:
         self._number += 1
         return f"{self._number:05d}-{kind}"
 
+    @property
+    def events(self) -> int:
+        """How many have been asked for."""
+        return self._number
+
     def finished(self, event: str) -> Entry | None:
         """What `finish` was given for this event, or None."""
         return self._read(event)
