@@ -11,12 +11,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.compact import load_compact
     from bench.launch import run_suite
-    from bench.method import Budget, Cost, Group, Member, Method, MethodError, OneShot, Paper, Run
+    from bench.method import Amount, Budget, Cost, Count, Group, Member, Method, MethodError, OneShot, Paper, Run, Share
     from bench.trial import run_trial
 
 _HOME = {
     **dict.fromkeys(
-        ("Budget", "Cost", "Group", "Member", "Method", "MethodError", "OneShot", "Paper", "Run"), "bench.method"
+        (
+            "Amount",
+            "Budget",
+            "Cost",
+            "Count",
+            "Group",
+            "Member",
+            "Method",
+            "MethodError",
+            "OneShot",
+            "Paper",
+            "Run",
+            "Share",
+        ),
+        "bench.method",
     ),
     "load_compact": "bench.compact",
     "run_suite": "bench.launch",
@@ -24,8 +38,10 @@ _HOME = {
 }
 
 __all__ = [
+    "Amount",
     "Budget",
     "Cost",
+    "Count",
     "Group",
     "Member",
     "Method",
@@ -33,6 +49,7 @@ __all__ = [
     "OneShot",
     "Paper",
     "Run",
+    "Share",
     "load_compact",
     "run_suite",
     "run_trial",

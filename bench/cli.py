@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         "--tables",
         type=Path,
-        help="where the tables are (default: FOLDER/report, with --check leaderboards/tables)",
+        help="where the tables are (default: FOLDER/report, of several ./report; with --check leaderboards/tables)",
     )
     parser_report.add_argument(
         "--keep", type=_shares, default=[], metavar="SHARES", help="such as 0.5: these operating points alone"

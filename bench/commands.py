@@ -17,7 +17,7 @@ from bench.runfolders import RESULTS, RUNS, TABLES
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a suite, or what is left of it, and print its table."""
-    from bench import launch, suite
+    from bench import launch, machine, suite
     from bench.running import plan
     from bench.running.part import Part
 
@@ -28,6 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(launch.estimate(wanted, part))
         return 0
     out = arguments.out or RUNS / wanted.name
+    if not wanted.smoke and machine.commit().endswith("+"):
+        warn("this checkout has changes that are in no commit: a leaderboard does not take records made with them")
     summary = launch.run_suite(
         path,
         out=out,
@@ -264,10 +266,12 @@ def coverage(arguments: argparse.Namespace) -> None:
 def _settings(items: list[str]) -> dict[str, Any]:
     import yaml
 
+    from bench import suitefile
+
     for item in items:
         if "=" not in item:
             raise UserError(f"--set wants KEY=VALUE, such as shortcut=B, not '{item}'")
     try:
-        return {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in items)}
+        return {key: suitefile.parse(value) for key, _, value in (item.partition("=") for item in items)}
     except yaml.YAMLError as error:
         raise UserError(f"--set: this is no value: {' '.join(str(error).split())}") from error

@@ -107,7 +107,7 @@ def _operators(model: nn.Module, example: Tensor) -> dict[str, Counter[str]]:
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     try:
         return analysis.by_module_and_operator()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         size = "x".join(map(str, example.shape[1:]))
         reason = " ".join(str(error).split())[:200]
         raise MethodError(f"{type(model).__name__} does not run on {size} images: {reason}") from error

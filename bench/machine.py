@@ -17,6 +17,9 @@ import torch
 
 from bench.record import Machine
 
+CODE = (".", "../methods")
+"""Folders whose new files count as changes of the code, from this one."""
+
 PACKAGES = ("prunebench", "torch", "torchvision", "timm", "fvcore", "torch-pruning", "numpy")
 
 
@@ -44,7 +47,7 @@ def describe(settings: Mapping[str, Any], device: torch.device, workers: int = 1
             "python": platform.python_version(),
             **{name: found for name in PACKAGES if (found := _version(name))},
         },
-        commit=_commit(),
+        commit=commit(),
     )
 
 
@@ -126,14 +129,15 @@ def _field(file: str, field: str) -> str:
 
 
 @cache
-def _commit() -> str:
-    """The checkout's commit, with a + where files differ from it; empty outside a checkout."""
+def commit() -> str:
+    """The checkout's commit, with a + where files differ from it, or code is new; empty outside a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         # A virtual environment may lie in another project's checkout.
         subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        changed = [*git, "status", "--porcelain", "-uno"], [*git, "ls-files", "--others", "--exclude-standard", *CODE]
+        dirty = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in changed]
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    return head.stdout.strip() + ("+" if any(dirty) else "")

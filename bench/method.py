@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import UserError
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 Keep = Mapping[str, Tensor]
 """Group name -> sorted ids of the units that stay; a group that is not named stays whole."""
+
+
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""Kinds of hyper-parameters, with what a suite may set them to."""
 
 
 class MethodError(UserError):

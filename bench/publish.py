@@ -27,6 +27,7 @@ def publish(
     import leaderboards
     from leaderboards.boards import boards
 
+    leaderboards.check_place(out)
     found = leaderboards.read(folders)
     shown = boards(found, keep)
     if not shown:

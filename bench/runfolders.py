@@ -18,7 +18,10 @@ def find(name: Path) -> Path:
     A folder of that name that holds nothing of ours does not hide runs/NAME. Raises UserError where nothing is there.
     """
     if name.is_file() and name.suffix in (".yaml", ".yml"):
-        return of_suite(name)
+        folder = of_suite(name)
+        if not folder.is_dir():
+            raise UserError(f"{name} has not run: there is no {folder} (start it with `prunebench run {name}`)")
+        return folder
     run = RUNS / name.name if len(name.parts) == 1 else name
     found = run if run.exists() and not (name.exists() and is_ours(name)) else name
     if not found.exists():

@@ -57,7 +57,7 @@ class Recipe(Spec):
     """An SGD training recipe. `epochs` is the total that a trial may spend with it."""
 
     epochs: Annotated[int, Field(ge=0)]
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     batch_size: Annotated[int, Field(ge=1)] = 128
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False

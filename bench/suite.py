@@ -33,8 +33,8 @@ class Suite(Spec):
     """A suite file. `dataset`, `backbone`, `keep_macs`, `seeds`, `methods` and hyper-parameters multiply out."""
 
     name: SuiteName
-    dataset: list[DataSpec]
-    backbone: list[BackboneSpec]
+    dataset: Annotated[list[DataSpec], Field(min_length=1)]
+    backbone: Annotated[list[BackboneSpec], Field(min_length=1)]
     dense: DenseSpec | None = None
     keep_macs: list[Annotated[float, Field(gt=0, le=1)]] = []
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
@@ -175,6 +175,10 @@ def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
             backbones.create(backbone, num_classes=10)
         except UserError as error:
             raise file.error(("backbone",), str(error)) from error
+    dense = suite.dense.recipe if suite.dense else None
+    _check_recipe(file, ("recipe",), suite.recipe)
+    _check_recipe(file, ("scratch_recipe",), suite.scratch_recipe)
+    _check_recipe(file, ("dense", "recipe"), dense)
     if suite.compile and suite.resources.world > 1:
         raise file.error(
             ("compile",), "several workers train uncompiled: take compile out, or set resources.workers (and gpus) to 1"
@@ -197,6 +201,21 @@ def _check(file: suitefile.SuiteFile, suite: Suite) -> None:
         explicit = any(spec.params.get(name) for name in ("rates", "of"))
         if cls.prunes and not suite.keep_macs and not explicit:
             raise file.error(place, f"{spec.name} needs a target: add keep_macs, such as `keep_macs: [0.5]`")
+
+
+def _check_recipe(file: suitefile.SuiteFile, place: tuple[str, ...], recipe: Recipe | None) -> None:
+    if recipe is None or recipe.epochs == 0:
+        return
+    ends = [0, *recipe.milestones, recipe.epochs]
+    if recipe.milestones and any(one >= other for one, other in itertools.pairwise(ends)):
+        shown = ", ".join(f"{milestone:g}" for milestone in recipe.milestones)
+        raise file.error(
+            (*place, "milestones"), f"{shown} should rise, and lie between 0 and the {recipe.epochs} epochs"
+        )
+    if recipe.warmup > recipe.epochs:
+        raise file.error((*place, "warmup"), f"{recipe.warmup:g} is longer than the {recipe.epochs} epochs")
+    if recipe.nesterov and not recipe.momentum:
+        raise file.error((*place, "nesterov"), "it needs a momentum above 0")
 
 
 def _listed(value: Any) -> Iterator[tuple[tuple[int, ...], Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -18,6 +19,10 @@ from bench.errors import UserError
 
 MAX_VALUES = 100_000
 """No suite is as long; a few lines of aliases of aliases can be."""
+
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a key that is none of a model's, and of a method's."""
 
 
 class SuiteError(UserError):
@@ -70,9 +75,13 @@ class SuiteFile:
 
     def explain(self, error: ValidationError, model: Any, prefix: tuple[Any, ...] = ()) -> SuiteError:
         """The first complaint of pydantic in one line, an unknown key with the nearest valid one."""
-        first = error.errors()[0]
+        errors = error.errors()
+        first = errors[0]
+        if first["type"] == "missing":  # it may stand there, misspelt
+            near = [e for e in errors if e["type"] in UNKNOWN and e["loc"][:-1] == first["loc"][:-1]]
+            first = next((e for e in near if nearest(str(e["loc"][-1]), [str(first["loc"][-1])])), first)
         place = (*prefix, *first["loc"])
-        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if first["type"] in UNKNOWN:
             key, known = str(first["loc"][-1]), _keys(model, first["loc"][:-1])
             return self.error(place, f"unknown key '{key}'{nearest(key, known)} (known: {', '.join(known)})")
         if first["type"] == "missing":
@@ -82,16 +91,30 @@ class SuiteFile:
         return self.error(place, f"{message[0].lower()}{message[1:]}{shown}")
 
 
+class _Loader(yaml.SafeLoader):
+    """For which 1e-3 is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+e[-+][0-9]+\Z", re.I), list("-+0123456789")
+)
+
+
+def parse(text: str) -> Any:
+    """The value of a YAML text. Raises yaml.YAMLError."""
+    return yaml.load(text, _Loader)
+
+
 def read(path: Path) -> SuiteFile:
     """Raises SuiteError where the file is no YAML mapping."""
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, yaml.SafeLoader)
+        root = yaml.compose(text, _Loader)
         if root is not None and _size(root, {}) > MAX_VALUES:
             raise SuiteError(f"{path}: with its aliases written out, it has more than {MAX_VALUES} values")
         if root is not None and (twice := _twice(root, set())):
             raise SuiteError(f"{path}:{twice.start_mark.line + 1}: the key '{twice.value}' stands here a second time")
-        values = yaml.safe_load(text)
+        values = parse(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:

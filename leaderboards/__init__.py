@@ -6,21 +6,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leaderboards.build import check, report, rows, text
+    from leaderboards.build import check, check_place, report, rows, text
     from leaderboards.figures import draw
     from leaderboards.frame import load
     from leaderboards.provenance import show
     from leaderboards.results import Results, check_publishable, read
 
 _HOME = {
-    **dict.fromkeys(("check", "report", "rows", "text"), "build"),
+    **dict.fromkeys(("check", "check_place", "report", "rows", "text"), "build"),
     "draw": "figures",
     "load": "frame",
     "show": "provenance",
     **dict.fromkeys(("Results", "check_publishable", "read"), "results"),
 }
 
-__all__ = ["Results", "check", "check_publishable", "draw", "load", "read", "report", "rows", "show", "text"]
+__all__ = [
+    "Results",
+    "check",
+    "check_place",
+    "check_publishable",
+    "draw",
+    "load",
+    "read",
+    "report",
+    "rows",
+    "show",
+    "text",
+]
 
 
 def __dir__() -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bench.errors import UserError
 from bench.record import RecordError, beside
 from leaderboards.boards import Board, Boards, boards
 from leaderboards.doubts import doubts
@@ -15,6 +16,11 @@ from leaderboards.latex import HEAD, bibtex, latex, latex_compact
 from leaderboards.results import Folders, Results, check_publishable, read, without_collector
 from leaderboards.tables import csv_table, flat_rows, markdown, terminal
 from leaderboards.titles import slugs
+
+FILES = ("index.html", "table.md", "table-compact.md", "table.tex", "table-compact.tex", "methods.bib", "table.csv")
+"""Of a report, beside the page's `data/` and `figures/`."""
+
+MARK = b"<title>prunebench leaderboards</title>"
 
 MAX_NETWORK = 5 * 10**6
 """Bytes of a compact network that may come with a reviewed record."""
@@ -28,10 +34,15 @@ def text(source: Folders | Results | Boards) -> str:
 
 
 def report(source: Folders | Results | Boards, out: str | Path) -> list[Path]:
-    """Write all formats into the folder `out` and return their paths. A file is replaced whole or not at all."""
+    """Write all formats into the folder `out` and return their paths. A file is replaced whole or not at all.
+
+    Raises UserError where a file of that name there is not of a report.
+    """
     folder = Path(out)
     paths = []
-    for name, content in render(source, folder).items():
+    contents = render(source, folder)
+    check_place(folder, contents)
+    for name, content in contents.items():
         _replace(folder / name, content)
         paths.append(folder / name)
     for path in _left_over(folder, paths):
@@ -39,19 +50,32 @@ def report(source: Folders | Results | Boards, out: str | Path) -> list[Path]:
     return paths
 
 
+def check_place(out: str | Path, names: Iterable[str] = FILES) -> None:
+    """Raise UserError where a report in `out` would replace a file that is none of a report's."""
+    folder = Path(out)
+    above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not above.is_dir():
+        raise UserError(f"{above} is a file: name a folder for the report with --out (nothing is written)")
+    page = folder / "index.html"
+    ours = page.is_file() and MARK in page.read_bytes()[:2000]  # it is the first file that a report writes
+    foreign = next((folder / name for name in names if (folder / name).exists() and not ours), None)
+    if foreign:
+        raise UserError(f"{foreign} is not of a report: name another folder with --out (nothing is written)")
+
+
 def rows(source: Folders | Results | Boards) -> list[dict[str, object]]:
     """The rows of all boards as plain values, for a table elsewhere."""
     return flat_rows(boards(source))
 
 
-def check(folders: Folders | Results, out: str | Path, publishable: bool = True) -> list[str]:
+def check(folders: Folders | Results, out: str | Path) -> list[str]:
     """Where the files in `out` differ from what the records give, one line each; [] when they agree.
 
-    `publishable`: what may not enter a leaderboard is named too: smoke records, networks that are too large, results of
-    code that is in no commit, records that contradict each other or their suite.
+    What may not enter a leaderboard is named too: smoke records, networks that are too large, results of code that is
+    in no commit, records that contradict each other or their suite.
     """
     results, folder = folders if isinstance(folders, Results) else read(folders), Path(out)
-    differences = list(_unpublishable(results)) if publishable else []
+    differences = list(_unpublishable(results))
     contents = render(results, folder)
     remedy = f"make it with `prunebench report FOLDER --out {folder}`, and commit it"
     for name, content in contents.items():
@@ -93,19 +117,20 @@ def _render(found: list[Board], out: Path) -> dict[str, str]:
 
     named = list(zip(found, slugs([board.title for board in found]), strict=True))
     return {
+        **page(found, out),
         "table.md": "\n".join(markdown(board, out=out) for board in found),
         "table-compact.md": "\n".join(markdown(board, "compact") for board in found),
         "table.tex": HEAD + "\n".join(latex(board, name) for board, name in named),
         "table-compact.tex": HEAD + "\n".join(latex_compact(board, name) for board, name in named),
         "methods.bib": bibtex(found),
         "table.csv": csv_table(found),
-        **page(found, out),
     }
 
 
 def _left_over(folder: Path, paths: list[Path]) -> list[Path]:
     """Run details of boards that are no more."""
-    return sorted(set(folder.glob("data/*.js")) - set(paths))
+    others = sorted(set(folder.glob("data/*.js")) - set(paths))
+    return [path for path in others if path.read_bytes().startswith(b"details(")]
 
 
 def _replace(path: Path, content: str) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from bench import OneShot, Paper, Run
+from bench import Count, OneShot, Paper, Run
 from methods.hrank import feature_maps
 
 
@@ -38,8 +38,8 @@ class CHIP(OneShot):
 }""",
     )
 
-    batches: int = 5
-    batch_size: int = 128
+    batches: Count = 5
+    batch_size: Count = 128
     scope: Literal["global", "layer"] = field(default="layer", kw_only=True)
 
     def score(self, model: nn.Module, run: Run) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import Group, Method, MethodError, Paper, Run
+from bench import Count, Group, Method, MethodError, Paper, Run, Share
 from methods.l1 import L1
 
 
@@ -44,9 +44,9 @@ class EagleEye(Method):
     )
     selects: ClassVar[bool] = True
 
-    candidates: int = 100
-    max_rate: float = 0.7
-    batches: int = 100
+    candidates: Count = 100
+    max_rate: Share = 0.7
+    batches: Count = 100
 
     def check(self, model: nn.Module, groups: Iterable[Group]) -> None:
         if not any(isinstance(module, _BatchNorm) for module in model.modules()):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench import Run
+from bench import Amount, Run, Share
 from methods.group_norm import GroupNorm, squared_norm
 
 
@@ -27,9 +27,9 @@ class GroupSL(GroupNorm):
     name: ClassVar[str] = "group_sl"
     summary: ClassVar[str] = "trains coupled layers to be sparse together, then cuts by their common norm"
 
-    reg: float = 5e-4
-    alpha: float = 4.0
-    share: float = 0.5
+    reg: Amount = 5e-4
+    alpha: Amount = 4.0
+    share: Share = 0.5
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
         groups = run.groups(model)

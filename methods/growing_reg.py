@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench import Method, Paper, Run
+from bench import Amount, Count, Method, Paper, Run, Share
 from methods.l1 import L1
 
 
@@ -40,11 +40,11 @@ class GrowingReg(Method):
 }""",
     )
 
-    delta: float = 1e-4
-    every: int = 10
-    ceiling: float = 1.0
+    delta: Amount = 1e-4
+    every: Count = 10
+    ceiling: Amount = 1.0
     lr: float | None = 1e-3
-    share: float = 0.5
+    share: Share = 0.5
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
         keep = run.select(model, L1().score(model, run), scope="layer")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench import Group, OneShot, Paper, Run
+from bench import Count, Group, OneShot, Paper, Run
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Hessian(OneShot):
 }""",
     )
 
-    images: int = 512
+    images: Count = 512
 
     def score(self, model: nn.Module, run: Run) -> dict[str, Tensor]:
         groups, training, labels = run.groups(model), model.training, run.generator("labels")

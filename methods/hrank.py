@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from bench import Group, Member, OneShot, Paper, Run
+from bench import Count, Group, Member, OneShot, Paper, Run
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class HRank(OneShot):
 }""",
     )
 
-    images: int = 500
-    batch_size: int = 50
+    images: Count = 500
+    batch_size: Count = 50
     scope: Literal["global", "layer"] = field(default="layer", kw_only=True)
 
     def score(self, model: nn.Module, run: Run) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench import Method, Paper, Run
+from bench import Count, Method, Paper, Run, Share
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class SFP(Method):
 }""",
     )
 
-    share: float = 1.0
-    batches: int = 100
+    share: Share = 1.0
+    batches: Count = 100
 
     def compress(self, model: nn.Module, run: Run) -> nn.Module:
         groups = run.groups(model)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import Group, Member, Method, MethodError, Paper, Run
+from bench import Amount, Group, Member, Method, MethodError, Paper, Run, Share
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Slimming(Method):
 }""",
     )
 
-    sparsity: float = 1e-4
-    share: float = 0.5
+    sparsity: Amount = 1e-4
+    share: Share = 0.5
 
     def check(self, model: nn.Module, groups: Iterable[Group]) -> None:
         if not any(_scales(group) for group in groups):

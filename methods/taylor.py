@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from bench import Group, OneShot, Paper, Run
+from bench import Count, Group, OneShot, Paper, Run
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Taylor(OneShot):
     )
 
     form: Literal["gate", "weight"] = "gate"
-    batches: int = 30
+    batches: Count = 30
 
     def score(self, model: nn.Module, run: Run) -> dict[str, Tensor]:
         groups, training = run.groups(model), model.training

@@ -47,6 +47,30 @@ def test_where_nothing_can_be_shown_nothing_is_written(work, capsys):
     assert before == {path: path.read_bytes() for path in (work / "tables").rglob("*.*")}
 
 
+def test_a_report_leaves_what_is_not_its_own_alone(work, capsys):
+    save(work / "run", make_record())
+    (work / "site/data").mkdir(parents=True)
+    (work / "site/data/mine.js").write_text("mine")
+    assert report("run", "--out", "site") == 0 and report("run", "--out", "site") == 0
+    assert (work / "site/data/mine.js").read_text() == "mine"
+    (work / "paper").mkdir()
+    (work / "paper/table.tex").write_text("mine")
+    assert report("run", "--out", "paper") == 2
+    assert "paper/table.tex is not of a report: name another folder with --out" in capsys.readouterr().err
+    assert [path.name for path in (work / "paper").iterdir()] == ["table.tex"]
+    (work / "file").write_text("mine")
+    assert report("run", "--out", "file/report") == 2
+    shown = capsys.readouterr()
+    assert "file is a file: name a folder for the report" in shown.err and shown.out == ""
+
+
+def test_a_suite_file_that_has_not_run_is_said_not_to_have(work, capsys):
+    (work / "mine.yaml").write_text("name: mine\n")
+    for command in ("report", "measure", "verify"):
+        assert cli.main([command, "mine.yaml"]) == 2
+        assert "mine.yaml has not run: there is no runs/mine" in capsys.readouterr().err
+
+
 def test_show_tells_what_cannot_be_read(work, capsys):
     whole, damaged = make_record(), make_record(make_trial(seed=1))
     save(work / "run", whole, damaged)

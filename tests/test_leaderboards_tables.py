@@ -45,7 +45,7 @@ def test_check_names_what_differs(tmp_path: Path) -> None:
     report(save(tmp_path, make_record(dense=None)))
     (tmp_path / "report" / "table.md").write_text("by hand")
     (tmp_path / "report" / "table.csv").unlink()
-    (tmp_path / "report" / "data" / "gone.js").write_text("")
+    (tmp_path / "report" / "data" / "gone.js").write_text("details(1)")
     found = leaderboards.check(tmp_path, tmp_path / "report")
     assert len(found) == 3 and "table.md differs" in found[0] and "table.csv is missing" in found[1]
     assert "gone.js belongs to no board" in found[2]

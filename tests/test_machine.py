@@ -81,7 +81,9 @@ def test_another_projects_commit_is_not_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "__file__", str(own))
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
-    assert machine._commit.__wrapped__() == ""
+    assert machine.commit.__wrapped__() == ""
     subprocess.run([*git, "add", "venv"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "ours"], check=True)
-    assert len(machine._commit.__wrapped__()) == 12
+    assert len(machine.commit.__wrapped__()) == 12
+    (own.parent / "plugin.py").write_text("")  # new code that no commit has
+    assert machine.commit.__wrapped__()[12:] == "+"

@@ -45,6 +45,13 @@ def test_a_twin_is_the_same_operating_point_and_seed_and_runs_first(tmp_path):
             assert places[twin.key] < places[trial.key]
 
 
+def test_an_exponent_without_a_point_is_a_number_where_nothing_else_says_so(tmp_path):
+    backbone = "{name: resnet50_v1, norm_eps: 1e-3}"
+    assert load(tmp_path, GOOD.replace("{name: cifar_resnet20, shortcut: B}", backbone)).backbone[0].kwargs == {
+        "norm_eps": 0.001
+    }
+
+
 def test_a_string_that_yaml_makes_of_1e_1_is_a_number(tmp_path):
     assert load(tmp_path, GOOD).dense.recipe.lr == 0.1
 
@@ -97,6 +104,18 @@ def test_given_weights_make_one_baseline_for_all_seeds(tmp_path):
         ("dataset: digits", "dataset: {name: digits, subset: many}", 2, "2: dataset.subset: input should be a valid"),
         ("dataset: digits", "dataset: [digits, {name: digits, subset: many}]", 2, "2: dataset.1.subset: input"),
         ("digits", "{name: imagefolder, root: nowhere}", 2, "there is no folder"),
+        ("l1,", "{taylor: {batches: 0}},", 7, "greater than or equal to 1, not 0"),
+        ("l1,", "{sfp: {share: 5}},", 7, "less than or equal to 1"),
+        ("l1,", "{slimming: {sparsity: .nan}},", 7, "not nan"),
+        ("l1,", "{growing_reg: {every: 0}},", 7, "greater than or equal to 1"),
+        ("methods:", "method:", 7, "unknown key 'method'; did you mean 'methods'?"),
+        ("recipe: {epochs: 2", "recipe: {epoch: 2", 8, "unknown key 'epoch'; did you mean 'epochs'?"),
+        ("dataset: digits", "dataset: []", 2, "at least 1 item"),
+        ("lr: 0.01", "lr: .inf", 8, "finite number"),
+        ("lr: 0.01", "lr: 0.01, milestones: [80, 120]", 8, "80, 120 should rise, and lie between 0 and the 2 epochs"),
+        ("lr: 0.01", "lr: 0.01, milestones: [1, 0.5]", 8, "recipe.milestones: 1, 0.5 should rise"),
+        ("lr: 1e-1}", "lr: 0.1, warmup: 4}", 4, "dense.recipe.warmup: 4 is longer than the 3 epochs"),
+        ("lr: 0.01", "lr: 0.01, nesterov: true, momentum: 0", 8, "it needs a momentum above 0"),
         (
             "recipe: {epochs: 2",
             "compile: true\nresources: {workers: 2}\nrecipe: {epochs: 2",
