@@ -6,11 +6,13 @@ pooling) stands beside it. Both in eval mode for one image: in train mode fvcore
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from bench.method import Cost, MethodError
 with warnings.catch_warnings():  # fvcore compiles losses that nobody here calls, in a way that torch gives up
     warnings.simplefilter("ignore")
     from fvcore.nn import FlopCountAnalysis
+    from fvcore.nn.jit_handles import get_shape
 
 HEADLINE = ("conv", "linear", "matmul", "addmm", "mm", "bmm", "einsum")
 """fvcore's names of the operators that the headline counts."""
@@ -105,12 +108,44 @@ def _operators(model: nn.Module, example: Tensor) -> dict[str, Counter[str]]:
     """Module name -> operator -> count, children included; "" is the whole network."""
     analysis = FlopCountAnalysis(model, example)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    analysis.set_op_handle(**HANDLES)
     try:
-        return analysis.by_module_and_operator()
+        found: dict[str, Counter[str]] = analysis.by_module_and_operator()
+        passed_by = [operator for operator in analysis.unsupported_ops() if UNCOUNTED.search(operator)]
     except (RuntimeError, ValueError, TypeError) as error:
         size = "x".join(map(str, example.shape[1:]))
         reason = " ".join(str(error).split())[:200]
         raise MethodError(f"{type(model).__name__} does not run on {size} images: {reason}") from error
+    if passed_by:
+        raise MethodError(f"the MACs of {type(model).__name__} cannot be counted: it uses {', '.join(passed_by)}")
+    return found
+
+
+def _same_padding(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """A convolution with `padding="same"` or "valid"."""
+    return Counter(conv=math.prod(get_shape(outputs[0])) * math.prod(get_shape(inputs[1])[1:]))
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """Fused attention: queries (..., L, E) by keys (..., S, E), and their weights by values (..., S, V)."""
+    queries, keys, values = (get_shape(x) for x in inputs[:3])
+    return Counter(matmul=math.prod(queries[:-1]) * keys[-2] * (queries[-1] + values[-1]))
+
+
+def _batched_product(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """`baddbmm`: (B, N, K) by (B, K, M)."""
+    return Counter(bmm=math.prod(get_shape(inputs[1])) * get_shape(inputs[2])[-1])
+
+
+HANDLES = {
+    "aten::_convolution_mode": _same_padding,
+    "aten::scaled_dot_product_attention": _attention,
+    "aten::baddbmm": _batched_product,
+}
+"""Operators that fvcore passes by, and what they cost."""
+
+UNCOUNTED = re.compile(r"conv|attention|encoder_layer|::bilinear|addbmm|addmv|::mv$|::dot$|lstm|gru|rnn")
+"""Of those left, the ones that a headline without them would be wrong of."""
 
 
 @contextmanager
@@ -121,11 +156,14 @@ def _counting(model: nn.Module) -> Iterator[None]:
     model.eval()
     for module in fused:
         module.fused_attn = False  # type: ignore[assignment]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator that hides all of nn.MultiheadAttention
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for module in training:
             module.training = True
         for module in fused:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from pathlib import Path
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from bench.channels import exact
+from bench.compact import load_compact
 from bench.method import MethodError
 from bench.session import Session
 
@@ -26,6 +31,14 @@ def distance_from_target(session: Session, model: nn.Module, macs: int) -> float
 def farthest(unit: int, dense: int) -> float:
     """How many MACs a network may be off its target: one unit of a group, or one percent of the dense network's."""
     return max(unit, 0.01 * dense)
+
+
+def check_saved(path: Path, model: nn.Module, example: Tensor) -> None:
+    """MethodError where the network that was saved is another than the method's: a layer of another kind, say."""
+    images = torch.randn(example.shape, generator=torch.Generator().manual_seed(0))
+    own = exact.outputs(deepcopy(model).cpu(), images)
+    if not exact.distance(own, exact.outputs(load_compact(path), images)) <= exact.TOLERANCE:
+        raise MethodError("the network, saved and loaded again, computes something else: the method replaced a layer")
 
 
 def check_plain(model: object) -> None:

@@ -19,7 +19,7 @@ from bench.errors import UserError
 from bench.lease import Lease, LeasedError, hold
 from bench.method import Budget, Method, MethodError
 from bench.onlyrun import only_run
-from bench.outcome import check_plain, distance_from_target
+from bench.outcome import check_plain, check_saved, distance_from_target
 from bench.record import (
     Failure,
     Measured,
@@ -170,6 +170,7 @@ def _run(
             mean=loaded.mean,
             std=loaded.std,
         )
+        check_saved(folder / "model.safetensors", model, example)
 
     ranks.broadcast(save)
     return Record(
@@ -188,7 +189,7 @@ def _run(
         spent_dense=baseline.spent if baseline and method.start == "pretrained" else None,
         history=session.meter.history,
         machine=machine.describe(session.settings, device, ranks.size).model_copy(update=machine.peak(device)),
-        notes=[*_notes(trial, loaded), *_past(folder, session.settings, method)],
+        notes=[*_notes(trial, loaded, model), *_past(folder, session.settings, method)],
         method_source=session.settings.get("method_source"),
         started=session.settings.get("started", started),
         finished=_now(),
@@ -206,6 +207,7 @@ def _first_model(
     trial: Trial, method: Method, out: Path, device: torch.device, decoders: int, ranks: Ranks
 ) -> tuple[nn.Module, data.Data]:
     """The network that the method gets, and the data normalised as that network expects."""
+    ranks.broadcast(lambda: data.check(trial.dataset))
     loaded = data.load(trial.dataset, seed=trial.seed, device=device, workers=decoders)
     shape: dict[str, Any] = {"classes": loaded.classes, "channels": loaded.channels, "image_size": loaded.image_size}
     trained: list[nn.Module] = []
@@ -218,7 +220,9 @@ def _first_model(
     training, mean, std = ranks.broadcast(load)
     model = (trained[0] if trained else weights.fresh(trial, **shape)).train(training).to(device)
     ranks.same(model)
-    if mean is not None and (mean, std) != (loaded.mean, loaded.std):
+    wanted = mean or loaded.mean, std or loaded.std
+    if wanted != (loaded.mean, loaded.std):
+        mean, std = wanted
         loaded = data.load(trial.dataset, seed=trial.seed, device=device, mean=mean, std=std, workers=decoders)
     return model, loaded
 
@@ -249,8 +253,10 @@ def _measure(session: Session, model: nn.Module) -> Measured:
     )
 
 
-def _notes(trial: Trial, loaded: data.Data) -> list[str]:
-    notes = []
+def _notes(trial: Trial, loaded: data.Data, model: nn.Module) -> list[str]:
+    notes: list[str] = []
+    if trial.dense and trial.dense.pretrained:
+        notes += weights.departures(model, classes=loaded.classes, size=loaded.image_size, crop=trial.dataset.crop)
     if trial.dense and not trial.dense.recipe:
         notes.append("one dense checkpoint for all seeds: the spread is that of the training after it")
         if loaded.holdout_images:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from timm.data import DEFAULT_CROP_PCT
 from torch import Tensor, nn
 
 from bench import backbones
@@ -35,6 +37,7 @@ def dense(trial: Trial, *, classes: int, channels: int, image_size: int) -> nn.M
     """The network that a dense baseline trial begins with: fresh, or trained elsewhere."""
     source = trial.dense
     if source is not None and source.pretrained:
+        torch.manual_seed(trial.seed)  # of the classifier, where the data have other classes
         return backbones.create(
             trial.backbone,
             num_classes=classes,
@@ -67,6 +70,19 @@ def normalisation(trial: Trial, model: nn.Module) -> Normalisation:
         config = getattr(model, "pretrained_cfg", {})
         return config.get("mean"), config.get("std")
     return None, None
+
+
+def departures(model: nn.Module, *, classes: int, size: int, crop: float | None) -> Iterator[str]:
+    """Where timm's own weights are used otherwise than timm tests them, one note each."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    if config.get("num_classes", classes) != classes:
+        yield f"timm's weights tell {config['num_classes']} classes apart: the dense network's classifier is untrained"
+    pixels = config.get("test_input_size") or config.get("input_size") or (3, size, size)
+    timms = config.get("crop_pct", DEFAULT_CROP_PCT), config.get("interpolation", "bicubic"), pixels[1]
+    ours = crop or DEFAULT_CROP_PCT, "bicubic", size
+    if timms != ours:
+        told = [f"a crop of {share:g}, {how}, {side} pixels" for share, how, side in (timms, ours)]
+        yield f"timm tests these weights with {told[0]}; here it is {told[1]}"
 
 
 def file_digest(path: Path) -> str:

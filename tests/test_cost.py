@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from bench import backbones, cost
+from bench.method import MethodError
 from bench.spec import BackboneSpec
 
 
@@ -55,6 +56,48 @@ def test_layers_add_up_with_attention():
     assert sum(layer.params for layer in layers) == found.params
     products = 2 * 5 * 5 * 192  # queries times keys, and attention times values, of 4 patches and the class token
     assert {layer.layer: layer.macs for layer in layers}["blocks.0.attn"] == products
+
+
+class Attends(nn.Module):
+    """`kind` of attention over 16 places with 8 channels in 2 heads."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.mha = kind, nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(2).transpose(1, 2)
+        if self.kind == "mha":
+            return x + self.mha(x, x, x, need_weights=False)[0]
+        heads = x.unflatten(2, (2, 4)).transpose(1, 2)
+        return torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [
+        (nn.Conv2d(8, 4, 3, padding="same"), 4 * 4 * 8 * 9 * 4),
+        (nn.Conv2d(8, 4, 3, padding="same", groups=4), 4 * 4 * 2 * 9 * 4),
+        (nn.Conv2d(8, 4, 3, padding="valid"), 2 * 2 * 8 * 9 * 4),
+        (Attends("sdpa"), 2 * 16 * 16 * (4 + 4)),
+        (Attends("mha"), 16 * 8 * 24 + 2 * 16 * 16 * (4 + 4) + 16 * 8 * 8),
+    ],
+)
+def test_what_fvcore_passes_by_is_counted(layer, macs):
+    assert cost.count(layer.eval(), torch.zeros(1, 8, 4, 4)).macs == macs
+
+
+def test_what_cannot_be_counted_is_refused():
+    class Bilinear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Bilinear(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x, x)
+
+    with pytest.raises(MethodError, match="the MACs of Bilinear cannot be counted: it uses aten::bilinear"):
+        cost.count(Bilinear(), torch.zeros(1, 1, 4, 4))
 
 
 def test_model_is_left_as_it_was():

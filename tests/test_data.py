@@ -265,6 +265,12 @@ def test_cifar_that_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         data.load(DataSpec(name="cifar10"), seed=0, device=CPU)
 
 
+@pytest.mark.parametrize("more", [{"crop": 0.5}, {"classes": "imagenet-1k"}])
+def test_what_only_image_folders_have_is_refused(more):
+    with pytest.raises(DataError, match="digits is tested on whole images of its own classes: leave crop and classes"):
+        data.load(DataSpec(name="digits", **more), seed=0, device=CPU)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_same_batches_on_a_gpu_without_waiting() -> None:

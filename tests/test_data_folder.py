@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,55 @@ def test_image_folder_in_trouble(root: Path, tmp_path: Path) -> None:
     (root / "none" / "train").mkdir(parents=True)
     with pytest.raises(DataError, match="train holds no images in class folders"):
         folder(root / "none")
+
+
+def test_the_outer_folders_are_the_classes(root: Path) -> None:
+    for split in ("train", "val"):
+        (root / split / "red").rename(root / split / "all")
+        (root / split / "red").mkdir()
+        (root / split / "all").rename(root / split / "red" / "images")  # as Tiny ImageNet has them
+    loaded = folder(root)
+    assert loaded.classes == 3
+    assert [labels.tolist() for _, labels in loaded.test(6)] == [[0, 0, 1, 1, 2, 2]]
+
+
+def test_names_that_differ_in_case_alone_have_one_order(root: Path) -> None:
+    for split in ("train", "val"):
+        (root / split / "green").rename(root / split / "RED")
+    assert list(folder(root)._train.reader.class_to_idx) == ["blue", "RED", "red"]  # type: ignore[attr-defined]
+
+
+def test_images_without_a_class_are_refused(root: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("green", "blue"):
+            shutil.rmtree(root / split / name)
+    with pytest.raises(DataError, match=r"train has one class alone, red: put"):
+        folder(root)
+    (root / "train" / "red" / "0.png").rename(root / "train" / "astray.png")
+    with pytest.raises(DataError, match=r"train/astray.png lies in no class folder"):
+        folder(root)
+
+
+def test_another_folder_than_the_suites_is_refused(root: Path) -> None:
+    spec = DataSpec(name="imagefolder", root=str(root), fingerprint=data.fingerprint(root))
+    data.check(spec)
+    (root / "train" / ".DS_Store").write_bytes(b"hidden")
+    data.check(spec)
+    (root / "train" / "red" / "0.png").unlink()
+    with pytest.raises(DataError, match="has changed since the suite was read"):
+        data.check(spec)
+    (root / "train" / "red" / "0.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match="0.png is a link that leads nowhere"):
+        data.check(spec)
+
+
+def test_decoding_for_the_cache_leaves_the_callers_random_state(root: Path) -> None:
+    drawn = []
+    for _ in range(2):  # decoded, and then read from the cache
+        torch.manual_seed(7)
+        list(folder(root).test(4))
+        drawn.append(torch.rand(1).item())
+    assert drawn[0] == drawn[1]
 
 
 def test_an_image_that_cannot_be_read_is_named_and_not_replaced(root: Path) -> None:

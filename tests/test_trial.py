@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 import bench
-from bench import lease, registry, sources
+from bench import data, lease, registry, sources
 from bench.lease import LeasedError
 from bench.method import Method, OneShot
 from bench.record import Failure, Record, read_failures, read_record
-from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial
+from bench.spec import BackboneSpec, DataSpec, DenseSpec, MethodSpec, Recipe, Trial, WeightsSpec
 from bench.training.journal import Journal
 from bench.trial import run_trial
 
@@ -185,6 +185,29 @@ def test_a_dense_network_that_is_not_whole_is_not_the_methods_fault(out, tmp_pat
     (folder / name).write_bytes(b"{")
     failure = run_trial(pruned("l1"), tmp_path, suite="t", threads=1)
     assert isinstance(failure, Failure) and failure.kind == "machine" and name in failure.reason
+
+
+def test_a_network_that_is_another_when_it_is_loaded_is_the_methods_failure(out, monkeypatch):
+    def body(model, run):
+        model = cut(model, run)
+        model.layer3[2].relu2 = model.layer3[2].act2 = torch.nn.Identity()
+        for name, module in model.layer3[2].named_children():
+            if isinstance(module, torch.nn.ReLU):
+                setattr(model.layer3[2], name, torch.nn.Identity())
+        return model
+
+    failure = outcome(out, monkeypatch, body, seed=43)
+    assert isinstance(failure, Failure) and "saved and loaded again, computes something else" in failure.reason
+    assert not (out / "trials" / failure.key / "record.json").exists()
+
+
+def test_a_standard_deviation_alone_replaces_the_data_sets(tmp_path):
+    torch.save(bench.backbones.create(DENSE.backbone, num_classes=10, in_chans=1).state_dict(), tmp_path / "w.pth")
+    dense = DenseSpec(weights=WeightsSpec(file=str(tmp_path / "w.pth"), std=(0.1,)))
+    trial = DENSE.model_copy(update={"dense": dense, "recipe": Recipe(epochs=0, lr=0.1)})
+    record = run_trial(trial, tmp_path, suite="t", threads=1)
+    about = bench.compact.describe(tmp_path / "trials" / record.key / "model.safetensors")
+    assert about.std == (0.1,) and about.mean == data.load(trial.dataset, seed=0, device=torch.device("cpu")).mean
 
 
 @pytest.mark.parametrize("name", ["test", "data", "meter", "cut_top1"])

@@ -76,6 +76,45 @@ def test_a_training_checkpoint_is_opened_whatever_else_it_holds(tmp_path, name, 
     assert torch.equal(model.conv1.weight, source.conv1.weight)
 
 
+def test_a_classifier_for_other_classes_is_drawn_by_seed(monkeypatch):
+    drawn = []
+
+    def create(spec, **_):
+        drawn.append(torch.rand(1).item())
+
+    monkeypatch.setattr(backbones, "create", create)
+    for seed in (0, 0, 1):
+        torch.seed()
+        trial = Trial(
+            dataset=DataSpec(name="digits"),
+            backbone=BackboneSpec(name="resnet18"),
+            dense=DenseSpec(pretrained=True),
+            method=MethodSpec(name="dense"),
+            recipe=Recipe(epochs=0, lr=0.1),
+            seed=seed,
+        )
+        weights.dense(trial, classes=10, channels=3, image_size=32)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_departures_from_how_timm_tests_its_weights_are_told():
+    model = network()
+    model.pretrained_cfg = {
+        "num_classes": 1000,
+        "crop_pct": 0.95,
+        "interpolation": "bilinear",
+        "input_size": (3, 224, 224),
+    }
+    untrained, tested = weights.departures(model, classes=10, size=64, crop=None)
+    assert untrained == "timm's weights tell 1000 classes apart: the dense network's classifier is untrained"
+    assert tested.startswith(
+        "timm tests these weights with a crop of 0.95, bilinear, 224 pixels; here it is a crop of 0.875"
+    )
+    same = {"num_classes": 10, "crop_pct": 0.9, "interpolation": "bicubic", "input_size": (3, 64, 64)}
+    model.pretrained_cfg = same
+    assert list(weights.departures(model, classes=10, size=64, crop=0.9)) == []
+
+
 def test_a_baseline_brings_the_normalisation_that_it_was_trained_with(tmp_path):
     trial = Trial(
         dataset=DataSpec(name="cifar10"),

@@ -5,6 +5,7 @@ What the graph would get wrong without a word is refused here.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,10 +106,16 @@ def trace_with_whole(model: nn.Module, example: Tensor) -> tuple[list[Coupling],
             continue
         try:
             parts = sorted(_parts(graph, native, names), key=lambda part: calls.get(part.module, len(calls)))
+            if len(parts[0].channels) == 1 and parts[0].total > 1:
+                raise _Refused("its channels can only go all at once")
             _take(taken, parts)
             couplings.append(Coupling(len(parts[0].channels), tuple(parts), native))
         except _Refused as refusal:
             refused.update(dict.fromkeys(makers, str(refusal)))
+    firsts = Counter(coupling.first.layer for coupling in couplings)  # groups go by the name of their first layer
+    for shared in [coupling for coupling in couplings if firsts[coupling.first.layer] > 1]:
+        couplings.remove(shared)
+        refused.update({part.module: "its channels fall into several groups" for part in shared.parts if part.makes})
     covered = outputs.union(part.module for coupling in couplings for part in coupling.parts if part.makes)
     whole = {}
     for module, name in names.items():

@@ -119,7 +119,10 @@ def shape(name: str) -> tuple[int, int, int]:
 
 
 def fingerprint(root: str | Path) -> str:
-    """What stands for an image folder's content in a trial's key: a hash of all relative file names and sizes."""
+    """What stands for an image folder's content in a trial's key: a hash of all relative file names and sizes.
+
+    Hidden files do not count. Raises DataError for a link that leads nowhere.
+    """
     sizes = {}
     way = {os.fspath(root): {os.path.realpath(root)}}  # a link that leads back to it is not followed
     for folder, folders, files in os.walk(root, followlinks=True):  # as timm's reader follows them
@@ -127,11 +130,24 @@ def fingerprint(root: str | Path) -> str:
         inside = {name: os.path.realpath(os.path.join(folder, name)) for name in folders}
         folders[:] = [name for name in folders if inside[name] not in above]
         way |= {os.path.join(folder, name): above | {inside[name]} for name in folders}
-        for file in files:
-            path = os.path.join(folder, file)
-            sizes[os.path.relpath(path, root).replace(os.sep, "/")] = os.path.getsize(path)
+        for path in (os.path.join(folder, file) for file in files if not file.startswith(".")):
+            try:
+                sizes[os.path.relpath(path, root).replace(os.sep, "/")] = os.path.getsize(path)
+            except FileNotFoundError as error:
+                raise DataError(f"{path} is a link that leads nowhere: mend it, or take it away") from error
     text = "\n".join(f"{name} {size}" for name, size in sorted(sizes.items()))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def check(spec: DataSpec) -> None:
+    """Raise DataError where an image folder is another than the one that the spec was made from."""
+    if spec.root and spec.fingerprint:
+        content = fingerprint(os.path.expandvars(spec.root))
+        if content != spec.fingerprint:
+            raise DataError(
+                f"{spec.root} has changed since the suite was read, or is another one on this machine: its fingerprint "
+                f"is {content}, not {spec.fingerprint}"
+            )
 
 
 def split(labels: np.ndarray, spec: DataSpec, seed: int) -> tuple[np.ndarray, np.ndarray]:

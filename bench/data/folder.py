@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageNetInfo, create_dataset, create_loader
+from timm.utils import natural_key
 from torch import Tensor
 
 from bench.data import WHOLE, DataError, Shard, part, split
@@ -113,7 +114,7 @@ class ImageFolder:
         stack.ahead = batches.prefetch_factor or 0
         try:
             if keep:
-                images = decoded(batches, dataset.files(), [self.image_size, self.crop])
+                images = decoded(_isolated(batches, seed), dataset.files(), [self.image_size, self.crop])
                 if images is not None:
                     batches = in_batches(images, dataset.all_labels(), batches.batch_size)
             for pixels, labels in _isolated(batches, seed):
@@ -181,9 +182,28 @@ def _open(root: Path, *splits: str) -> Any:
     if folder is None:
         raise DataError(f"{root} holds no folder {' or '.join(splits)}: put the images into {splits[0]}/CLASS/")
     try:
-        return create_dataset("", root=str(folder), search_split=False)
+        dataset = create_dataset("", root=str(folder), search_split=False)
     except RuntimeError as error:
         raise DataError(f"{folder} holds no images in class folders") from error
+    _label_by_class_folder(dataset.reader, folder)
+    return dataset
+
+
+def _label_by_class_folder(reader: Any, folder: Path) -> None:
+    """The folders in ROOT/train are the classes, however deep their images lie; timm takes the innermost ones.
+
+    In timm's order, 2 before 10, and the same wherever names differ in their case alone.
+    """
+    places = [os.path.relpath(file, folder).split(os.sep, 1) for file, _ in reader.samples]
+    if astray := next((place[0] for place in places if len(place) == 1), None):
+        raise DataError(f"{folder / astray} lies in no class folder: move it into one, or take it away")
+    names = sorted({place[0] for place in places}, key=lambda name: (natural_key(name), name))
+    if len(names) < 2:
+        raise DataError(f"{folder} has one class alone, {names[0]}: put the images of each into a folder of its own")
+    reader.class_to_idx = {name: i for i, name in enumerate(names)}
+    reader.samples = [
+        (file, reader.class_to_idx[place[0]]) for (file, _), place in zip(reader.samples, places, strict=True)
+    ]
 
 
 def _classes(names: list[str], spec: DataSpec, root: Path) -> tuple[int, list[int]]:

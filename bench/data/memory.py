@@ -53,6 +53,8 @@ class InMemory:
         if spec.root is not None or spec.image_size not in (None, self.image_size):
             size = f"{self.image_size} x {self.image_size}"
             raise DataError(f"{spec.name} has a place of its own and images of {size}: leave root and image_size out")
+        if spec.crop is not None or spec.classes is not None:
+            raise DataError(f"{spec.name} is tested on whole images of its own classes: leave crop and classes out")
         self.padding, self.flip = kind.padding, kind.flip
         self.mean, self.std = mean or kind.mean, std or kind.std
         if not len(self.mean) == len(self.std) == self.channels:
