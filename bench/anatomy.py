@@ -25,7 +25,7 @@ class _Known:
 
 
 class Anatomy:
-    """Of the dense network, and then of the last one that was asked for; a cut makes another one of it."""
+    """Remembers groups and MACs of the network that was asked about last; after a cut they are found anew."""
 
     def __init__(self, model: nn.Module, example: Tensor) -> None:
         """`example`: one image, (1, C, H, W). Floors are those of `model`, the dense network, for ever."""

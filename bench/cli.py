@@ -41,18 +41,21 @@ def _run(arguments: argparse.Namespace) -> int:
 def _comma(text: str) -> list[str]:
     items = text.split(",")
     if not all(items):
-        raise argparse.ArgumentTypeError(f"'{text}' lacks a name: give such as l1,dcff")
+        raise argparse.ArgumentTypeError(f"'{text}' lacks a name: for example l1,dcff")
     return items
 
 
 def _millions(text: str) -> float:
-    return float(text.removesuffix("M"))
+    try:
+        return float(text.removesuffix("M"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of millions: for example 60M") from None
 
 
 def _numbers(text: str) -> list[int]:
     items = text.split(",")
     if not all(item.isdecimal() for item in items):
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of whole numbers from 0 on: give such as 0,1,2")
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of whole numbers from 0 on: for example 0,1,2")
     return [int(item) for item in items]
 
 
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_comma,
         default=[],
         metavar="METHODS",
-        help="such as l1,dcff, or a trial's key; and what they need",
+        help="such as l1,dcff, or a trial's key; the trials that these depend on run too",
     )
     parser_run.add_argument(
         "--seeds", type=_numbers, default=[], metavar="SEEDS", help="such as 0,1,2 in place of the suite's"
@@ -135,7 +138,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser_report.add_argument(
         "--out",
-        "--tables",
         type=Path,
         help="where the tables are (default: FOLDER/report, of several ./report; with --check leaderboards/tables)",
     )

@@ -30,8 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or RUNS / wanted.name
     if not wanted.smoke and machine.commit().endswith("+"):
         warn("this checkout has changes that are in no commit: a leaderboard does not take records made with them")
-    summary = launch.run_suite(
+    summary = launch.run(
         path,
+        wanted,
         out=out,
         part=part,
         scheduler=arguments.scheduler,
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{len(summary.done)} trials done ({summary.trained} now), {len(summary.failed)} failed, ", end="")
     print(f"{len(summary.blocked)} blocked, in {summary.seconds:.0f} s")
     if summary.failed:
-        print("what failed by its method's fault is not tried again without --retry-failed")
+        print("trials that failed through their method are not tried again without --retry-failed")
     return 1 if summary.failed or summary.blocked or problems else 0
 
 

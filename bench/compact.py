@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,8 @@ from bench import backbones
 from bench.channels.layers import widths
 from bench.errors import UserError
 from bench.spec import BackboneSpec
+
+T = TypeVar("T")
 
 KEY = "prunebench"
 """The metadata entry of a file that is ours."""
@@ -88,7 +91,7 @@ def save(
 
 def describe(path: Path) -> Description:
     """What the file says of its network, without building it. Raises CompactError where it is not such a file."""
-    return _read(Path(path))[0]
+    return _read(Path(path), lambda file: None)[0]
 
 
 def load_compact(path: Path) -> nn.Module:
@@ -97,7 +100,8 @@ def load_compact(path: Path) -> nn.Module:
     Raises CompactError, in one line, for a damaged file, or one that does not fit the backbone it names.
     """
     path = Path(path)
-    description, tensors = _read(path)
+    # Copied: the file's own memory is not aligned, and kernels then sum in another order.
+    description, tensors = _read(path, lambda file: {key: file.get_tensor(key).clone() for key in file.keys()})  # noqa: SIM118
     model = backbones.create(
         description.backbone,
         num_classes=description.num_classes,
@@ -140,18 +144,18 @@ def resize(model: nn.Module, tensors: dict[str, Tensor], layers: dict[str, dict[
                 store[key] = nn.Parameter(empty, old.requires_grad) if isinstance(old, nn.Parameter) else empty
 
 
-def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
+def _read(path: Path, take: Callable[[Any], T]) -> tuple[Description, T]:
+    """What a file says of its network, and what `take` takes of it."""
     if path.is_dir():
         raise CompactError(f"{path} is a folder: name the model.safetensors in it")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Copied: the file's own memory is not aligned, and kernels then sum in another order.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+            metadata, taken = file.metadata() or {}, take(file)
     except (OSError, SafetensorError) as error:
-        raise CompactError(f"{path} cannot be read as safetensors: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CompactError(f"{path} cannot be read as safetensors: {reason}") from error
     try:
-        return Description.model_validate(json.loads(metadata[KEY])), tensors
+        return Description.model_validate(json.loads(metadata[KEY])), taken
     except KeyError as error:
         raise CompactError(f"{path} is no compact network: its metadata lack '{KEY}'") from error
     except (ValueError, TypeError, RecursionError) as error:

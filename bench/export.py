@@ -57,7 +57,7 @@ def _onnx(model: nn.Module, images: Tensor, written: Path) -> Tensor | None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"ONNX needs a package more ({error.name}): pip install 'prunebench[export]'") from error
+        raise UserError(f"export to ONNX needs the package {error.name}: pip install 'prunebench[export]'") from error
     torch.onnx.export(
         model,
         (images[:2],),

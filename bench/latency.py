@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,6 @@ def measure(
     batches: Sequence[int] = (),
     loaded: bool = False,
     rounds: int = ROUNDS,
-    say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Measure the network beside each record (not of dense trials) that this machine has not measured; files written.
 
@@ -61,9 +60,9 @@ def measure(
                 continue
             who, target = f"{record.key}  {record.trial.label}", place(path, name)
             if not beside(path, "model.safetensors").exists():
-                say(f"{who}: left out, its network is not beside it")
+                print(f"{who}: left out, its network is not beside it")
             elif target.exists() and (loaded or read_latency(target).alone):
-                say(f"{who}: {read_latency(target)}, measured before; delete {target} to measure again")
+                print(f"{who}: {read_latency(target)}, measured before; delete {target} to measure again")
             else:
                 load, alone = _load(device, own=about.threads if written else 0)
                 if not (alone or loaded):
@@ -85,7 +84,7 @@ def measure(
                 )
                 write_json(target, result)
                 written.append(target)
-                say(f"{who}: {result}")
+                print(f"{who}: {result}")
     finally:
         torch.set_num_threads(before)
     return written

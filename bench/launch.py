@@ -14,6 +14,7 @@ import torch
 from bench import suite
 from bench.errors import UserError
 from bench.labels import labels
+from bench.publish import warn
 from bench.running import plan, preflight
 from bench.running.board import Status, Summary
 from bench.running.part import WHOLE, Part
@@ -35,11 +36,32 @@ def run_suite(
     Raises UserError for what cannot be run as asked, before anything starts; a failed trial does not raise, it is in
     the summary.
     """
+    path = suite.find(str(name))
+    return run(
+        path,
+        suite.load(path),
+        out=out,
+        part=part,
+        scheduler=scheduler,
+        address=address,
+        retry_failed=retry_failed,
+    )
+
+
+def run(
+    path: Path,
+    wanted: suite.Suite,
+    *,
+    out: Path | None,
+    part: Part,
+    scheduler: Literal["ray", "inline"],
+    address: str | None,
+    retry_failed: bool,
+) -> Summary:
+    """`run_suite` for a suite that is read already, from `path`."""
     from bench.running.progress import Progress
     from bench.tracking.track import Tracker
 
-    path = suite.find(str(name))
-    wanted = suite.load(path)
     trials, chosen = part.trials(wanted)
     out = out or Path("runs") / wanted.name
     if scheduler == "inline" and wanted.resources.gpus and not torch.cuda.is_available():
@@ -47,7 +69,8 @@ def run_suite(
     if scheduler == "inline" and address is not None:
         raise UserError("--address is of a Ray cluster, and --scheduler inline uses no Ray: leave one of them out")
     if address is None:  # the nodes of a cluster have their own disks
-        preflight.check(chosen, out)
+        for line in preflight.check(chosen, out):
+            warn(line)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -79,7 +102,7 @@ def run_suite(
 def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
     """The trials and what they cost: training MACs, and hours on this machine, by a few steps of each backbone."""
     _, trials = part.trials(wanted)
-    preflight.check(trials, None)
+    doubtful = preflight.check(trials, None)
     cost = {(t.dataset.model_dump_json(), t.backbone.model_dump_json()): t for t in trials}
     measured = {place: _measure(trial) for place, trial in cost.items()}
     lines, seconds, total = [], 0.0, 0.0
@@ -100,7 +123,7 @@ def estimate(wanted: suite.Suite, part: Part = WHOLE) -> str:
         f"{len(trials)} trials, {work} of training, about {needed} one after the other on this machine "
         f"(as if nothing were pruned, each for its recipe's epochs; without evaluation{busy})"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *doubtful])
 
 
 def mirror_report(wanted: suite.Suite, mode: Tracked, rows: Iterable[dict[str, Any]], page: Path) -> None:

@@ -73,7 +73,7 @@ GPU_SHARE = "PRUNEBENCH_GPU_SHARE"
 
 
 def device() -> torch.device:
-    """The GPU, where there is one. Who shares it may take no more memory than his part, and so runs out of it alone."""
+    """The GPU, where there is one. A process that shares it is held to its part of the memory, and runs out alone."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     share = float(os.environ.get(GPU_SHARE) or 1)
@@ -83,7 +83,7 @@ def device() -> torch.device:
 
 
 KEPT = 2**25
-"""Bytes: where the C library is glibc, smaller blocks that are freed stay with the process. It allows no more."""
+"""Bytes: glibc keeps freed blocks that are smaller with the process; 32 MiB is the most that it accepts."""
 
 
 def prepare() -> None:

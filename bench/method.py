@@ -105,7 +105,8 @@ class Budget:
     """What the compact network may cost.
 
     `keep_macs`: share of the dense MACs to keep; `macs`: the same in MACs; `widths`: units to keep per group where
-    another trial's widths are to be copied; `epochs`: training epochs this trial may spend in all.
+    another trial's widths are to be copied, and `twin_epochs` what that trial trained for; `epochs`: training epochs
+    this trial may spend in all; `dense_recipe`: what the dense network was trained with, where it was trained here.
     """
 
     keep_macs: float | None

@@ -57,4 +57,6 @@ class Resources(Spec):
     @property
     def late(self) -> str:
         """What is said of a trial that took too long."""
-        return f"it took longer than resources.timeout, {(self.timeout or 0) / 3600:g} h"
+        seconds = self.timeout or 0
+        told = f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds:g} s"
+        return f"it took longer than resources.timeout, {told}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import UserError
@@ -32,7 +32,6 @@ class Board:
     """No other board of the same report has it."""
     printed: list[Printed]
     """What papers report for this data set and backbone."""
-    suites: list[str] = field(default_factory=list)
     clock: Clock | None = None
     """Where the speeds of the rows were measured."""
 
@@ -177,8 +176,7 @@ def _board(items: list[_Item], trial: Trial, title: str, by_key: dict[str, _Item
     printed = printed_for(trial)
     for row in rows:
         row.printed = own_figure(row, printed)
-    suites = sorted({item.result.record.suite for item in items if isinstance(item.result, Entry)})
-    return Board(trial, rows, title, printed, suites, add_speed(rows))
+    return Board(trial, rows, title, printed, add_speed(rows))
 
 
 def _detail(item: _Item, by_key: dict[str, _Item], unclear: set[str | None]) -> dict[str, Any]:

@@ -43,12 +43,12 @@ def number(value: float, digits: int = 2, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def spread(stat: Stat | None, digits: int = 2, sign: bool = False) -> str:
+def spread(stat: Stat | None, sign: bool = False) -> str:
     """`mean ± std`, or the mean alone where n = 1."""
     if stat is None:
         return ""
-    mean = number(stat.mean, digits, sign)
-    return mean if stat.std is None else f"{mean} ± {number(stat.std, digits)}"
+    mean = number(stat.mean, sign=sign)
+    return mean if stat.std is None else f"{mean} ± {number(stat.std)}"
 
 
 def _top1(row: Row) -> str:

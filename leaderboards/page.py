@@ -72,7 +72,6 @@ def _board(board: Board, style: dict[str, Style], name: str) -> dict[str, Any]:
         "incomplete": [plain(note) for note in incomplete(board)],
         "machine": plain(board.clock.name) if board.clock else None,
         "floor": board.floor,
-        "suites": [plain(suite) for suite in board.suites],
         "columns": [
             {"name": c.name, "header": c.header, "numeric": c.numeric, "usual": c.name in FORMS["usual"]} for c in shown
         ],
@@ -129,7 +128,6 @@ def _run(entry: Entry, out: Path) -> dict[str, Any]:
         "machine": plain(f"{machine.device}, {machine.cpu}, {threads}, {machine.precision}"),
         "versions": plain(versions),
         "commit": plain(machine.commit),
-        "finished": plain(record.finished),
         "hours": round(record.spent.seconds / 3600, 2),
         "speeds": [plain(f"{latency} on {latency.name}") for latency in entry.latencies],
         "curve": _thinned(entry.curve),

@@ -68,7 +68,6 @@ def _all() -> dict[tuple[str, str], list[Printed]]:
             macs=_number(line["flops_M"]),
             macs_cut=_number(line["flops_reduction_pct"]),
             params=_number(line["params_M"]),
-            params_cut=_number(line["params_reduction_pct"]),
             kind=line["kind"],
             suspect=line["suspect"] == "yes",
             source=line["source"],

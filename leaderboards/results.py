@@ -69,8 +69,8 @@ def read(folders: Folders) -> Results:
     """Read run folders (`trials/<key>/record.json`) and result folders (`<key>.json`), at any depth.
 
     Never raises on bad files: a damaged record, another protocol version, two different records with one key, a
-    folder that is absent or empty are each one line in `problems`. A trial that is in doubt has no row of its own
-    making: it is shown as refused.
+    folder that is absent or empty are each one line in `problems`. A trial whose record is in doubt is shown as
+    refused.
     """
     with without_collector():
         return _read(folders)

@@ -29,7 +29,6 @@ class Printed:
     macs: float | None
     macs_cut: float | None
     params: float | None
-    params_cut: float | None
     kind: str
     suspect: bool
     source: str

@@ -110,7 +110,7 @@ def test_check_fails_until_tables_and_records_agree(work, capsys):
     save(work / "leaderboards/results/mine", make_record(make_trial(seed=1)))
     assert report("--check") == 1
     assert "table.csv differs from what its records give" in capsys.readouterr().err
-    assert report("--check", "--results", "leaderboards/results", "--tables", "elsewhere") == 1
+    assert report("--check", "--results", "leaderboards/results", "--out", "elsewhere") == 1
 
 
 def test_check_names_damaged_records_smoke_records_and_large_networks(work, capsys):

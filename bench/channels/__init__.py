@@ -26,9 +26,9 @@ def groups(model: nn.Module, example: Tensor) -> list[Group]:
 def grouped(couplings: Iterable[Coupling], floors: Mapping[str, int], device: torch.device) -> list[Group]:
     """Couplings as methods see them.
 
-    `floors`: group name -> units that always stay, because 10 % of the dense network's is what the floor means; for
-    others 10 % of this network's, rounded down, at least 1 (2 where a grouped or depthwise convolution has to stay
-    one). `device`: the model's, where the members' channels lie too, or each look at a weight would wait for it.
+    `floors`: group name -> units that always stay, 10 % of the dense network's; a group not named keeps 10 % of its
+    present size, rounded down, at least 1 (2 where a grouped or depthwise convolution has to stay one). `device`: the
+    model's, where the members' channels lie too, or each look at a weight would wait for it.
     """
     found = []
     for coupling in couplings:

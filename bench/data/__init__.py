@@ -68,7 +68,7 @@ class Data(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One shuffled epoch; all randomness comes from `generator` (a CPU one), drawn at the call.
 
-        The last partial batch is dropped, unless it is the only one. `shard`: of each batch the images at `part`.
+        The last partial batch is dropped, unless it is the only one. `shard`: only this part of each batch, see `part`.
         """
 
     def holdout(self, batch_size: int, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:

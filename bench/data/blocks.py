@@ -22,7 +22,8 @@ class Stack:
     """Collates to uint8 (N, S, S, 3), as images lie in memory: timm's transforms only turn the view to (3, S, S).
 
     A decoding process writes into its own few blocks of shared memory in turn. `ahead`: how many batches it may be
-    before the one in use, a DataLoader's `prefetch_factor`; a batch holds until so many more of its process are taken.
+    before the one in use, a DataLoader's `prefetch_factor`; a batch stays valid until so many more of its process are
+    taken.
     """
 
     def __init__(self) -> None:

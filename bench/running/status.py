@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.jsonfile import read_object
-from bench.labels import labels
+from bench.labels import labels, plain
 from bench.lease import holder
 
 KEY = re.compile("[0-9a-f]{16}")
@@ -64,8 +64,9 @@ def text(out: Path) -> str:
     width = max((len(row.label) for row in rows), default=0)
     lines = [f"{row.key}  {row.label:<{width}}  {row.state:<11}  {row.detail}".rstrip() for row in rows]
     counts = Counter(row.state for row in rows)
-    lines = ["".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines]
-    return "\n".join([*lines, ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(rows)} trials"])
+    return "\n".join(
+        [*map(plain, lines), ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(rows)} trials"]
+    )
 
 
 def find_trial(key: str, roots: Iterator[Path]) -> Path:

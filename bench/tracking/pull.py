@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bench.errors import UserError
+from bench.labels import plain
 from bench.lease import holder
 from bench.record import (
     Failure,
@@ -262,4 +263,4 @@ def _made(folder: Path) -> Path:
 
 def _shown(text: str) -> str:
     """One line that does nothing to a terminal: names and messages come from others."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)[:500]
+    return plain(text)[:500]

@@ -167,7 +167,7 @@ def accuracy(
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Set the norms' running statistics to a plain mean over the batches. Without any they stay."""
+    """Set the norms' running statistics to a plain mean over the batches. Without batches they stay as they are."""
     batches = iter(batches)
     if (first := next(batches, None)) is None:
         return
