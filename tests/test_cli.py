@@ -110,7 +110,7 @@ def test_a_list_that_is_none_is_refused_in_words(capsys, option, value):
         cli.main(["run", "quickstart", f"{option}={value}"])
     assert ended.value.code == 2
     complaint = capsys.readouterr().err
-    assert f"argument {option}: '{value}'" in complaint and "give such as" in complaint
+    assert f"argument {option}: '{value}'" in complaint and "for example" in complaint
 
 
 @pytest.mark.parametrize(
