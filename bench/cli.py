@@ -73,13 +73,13 @@ def _share(text: str) -> float:
     with suppress(ValueError):
         if 0 < (share := float(text)) <= 1:
             return share
-    raise argparse.ArgumentTypeError(f"'{text}' is no share above 0 and up to 1: give such as 0.5")
+    raise argparse.ArgumentTypeError(f"'{text}' is no share above 0 and up to 1: for example 0.5")
 
 
 def _shares(text: str) -> list[float]:
     with suppress(argparse.ArgumentTypeError):
         return [_share(item) for item in text.split(",")]
-    raise argparse.ArgumentTypeError(f"'{text}' is no list of shares above 0 and up to 1: give such as 0.7,0.5")
+    raise argparse.ArgumentTypeError(f"'{text}' is no list of shares above 0 and up to 1: for example 0.7,0.5")
 
 
 def _shard(text: str) -> tuple[int, int]:
