@@ -61,6 +61,8 @@ def counted(model: nn.Module, example: Tensor) -> tuple[Cost, list[LayerCost]]:
 
     def note_shape(module: nn.Module, _: object, output: object) -> None:
         name = names[module]
+        if isinstance(output, tuple | list) and output:
+            output = output[0]  # attention gives its weights too
         if name not in shapes and isinstance(output, Tensor) and "parametrizations" not in name.split("."):
             shapes[name] = tuple(map(int, output.shape[1:]))
 

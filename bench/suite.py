@@ -208,10 +208,8 @@ def _check_recipe(file: suitefile.SuiteFile, place: tuple[str, ...], recipe: Rec
         return
     ends = [0, *recipe.milestones, recipe.epochs]
     if recipe.milestones and any(one >= other for one, other in itertools.pairwise(ends)):
-        shown = ", ".join(f"{milestone:g}" for milestone in recipe.milestones)
-        raise file.error(
-            (*place, "milestones"), f"{shown} should rise, and lie between 0 and the {recipe.epochs} epochs"
-        )
+        reason = f"should rise, and lie between 0 and the {recipe.epochs} epochs"
+        raise file.error((*place, "milestones"), f"{', '.join(f'{m:g}' for m in recipe.milestones)} {reason}")
     if recipe.warmup > recipe.epochs:
         raise file.error((*place, "warmup"), f"{recipe.warmup:g} is longer than the {recipe.epochs} epochs")
     if recipe.nesterov and not recipe.momentum:
@@ -239,7 +237,10 @@ def _entry(file: suitefile.SuiteFile, place: tuple[Any, ...], item: Any, known: 
         root = file.relative(str(mapping["root"]))
         if not root.is_dir():
             raise file.error((*place, "root"), f"there is no folder {_shown(mapping['root'], root)}")
-        content = data.fingerprint(root)
+        try:
+            content = data.fingerprint(root)
+        except data.DataError as error:
+            raise file.error((*place, "root"), str(error)) from error
         if mapping.get("fingerprint", content) != content:
             raise file.error((*place, "fingerprint"), f"that of {root} is {content}: it holds other files")
         return {**mapping, "root": _portable(mapping["root"], root), "fingerprint": content}

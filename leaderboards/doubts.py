@@ -66,6 +66,8 @@ def _left_out(results: Results) -> Iterator[str]:
     for folder, known in there.items():
         with suppress(RecordError):  # no suite: said where it is read
             suite = SuiteCopy(folder / SUITE)
+            if not (folder / PLAN).is_file():
+                yield f"{suite.path} has no {PLAN} beside it, which says what was to run: bring it too"
             seeds = sorted({seed for name, _, seed in known if name != DENSE})
             for name, given, line in suite.methods():
                 whole = {point for other, point, _ in known if other == name and point is None}

@@ -67,7 +67,8 @@ def test_what_the_suite_asks_for_and_nothing_tells_of(tmp_path: Path) -> None:
     early, late = ([make_trial("l1", seed, keep=keep) for seed in both] for keep in (0.5, 0.3))
     save(tmp_path, *(make_record(trial, dense=None, history=[]) for trial in tuned + early + late[:1]))
     save_failure(tmp_path, late[1], "the loss is NaN")  # told of, and shown
-    (problem,) = told(tmp_path)
+    unplanned, problem = told(tmp_path)
+    assert "suite.yaml has no plan.json beside it, which says what was to run" in unplanned
     assert "suite.yaml:5 asks for random at 0.5 with seed 0, 1 and at 0.3 with seed 0, 1, and neither" in problem
     drawn = [make_trial("random", seed, keep=keep) for keep in (0.5, 0.3) for seed in both]
     save_plan(tmp_path, *tuned, *early, *late, *drawn[:3])
@@ -88,5 +89,6 @@ def test_a_row_with_explicit_rates_hides_no_missing_target(tmp_path: Path) -> No
     rated = make_trial("dcff", keep=None, params={"rates": [0.5]})
     save(tmp_path, *(make_record(t, dense=None, history=[]) for t in (rated, make_trial("finetune", keep=None))))
     write_json(tmp_path / "methods.json", {"dcff": {"prunes": True}, "finetune": {"prunes": False}})
+    save_plan(tmp_path, rated)
     (problem,) = told(tmp_path)
     assert "suite.yaml:4 asks for dcff at 0.5 with seed 0 and at 0.3 with seed 0" in problem
