@@ -114,9 +114,9 @@ def _operators(model: nn.Module, example: Tensor) -> dict[str, Counter[str]]:
     try:
         found: dict[str, Counter[str]] = analysis.by_module_and_operator()
         passed_by = [operator for operator in analysis.unsupported_ops() if UNCOUNTED.search(operator)]
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:  # its handles assert shapes
         size = "x".join(map(str, example.shape[1:]))
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise MethodError(f"{type(model).__name__} does not run on {size} images: {reason}") from error
     if passed_by:
         raise MethodError(f"the MACs of {type(model).__name__} cannot be counted: it uses {', '.join(passed_by)}")
