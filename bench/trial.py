@@ -170,7 +170,7 @@ def _run(
             mean=loaded.mean,
             std=loaded.std,
         )
-        check_saved(folder / "model.safetensors", model, example)
+        check_saved(folder / "model.safetensors", model, example)  # last, for it may take the file away
 
     ranks.broadcast(save)
     return Record(
@@ -255,8 +255,8 @@ def _measure(session: Session, model: nn.Module) -> Measured:
 
 def _notes(trial: Trial, loaded: data.Data, model: nn.Module) -> list[str]:
     notes: list[str] = []
-    if trial.dense and trial.dense.pretrained:
-        notes += weights.departures(model, classes=loaded.classes, size=loaded.image_size, crop=trial.dataset.crop)
+    if trial.method.name == DENSE and trial.dense and trial.dense.pretrained:
+        notes += weights.departures(trial, model, classes=loaded.classes, size=loaded.image_size)
     if trial.dense and not trial.dense.recipe:
         notes.append("one dense checkpoint for all seeds: the spread is that of the training after it")
         if loaded.holdout_images:

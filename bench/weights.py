@@ -72,14 +72,16 @@ def normalisation(trial: Trial, model: nn.Module) -> Normalisation:
     return None, None
 
 
-def departures(model: nn.Module, *, classes: int, size: int, crop: float | None) -> Iterator[str]:
-    """Where timm's own weights are used otherwise than timm tests them, one note each."""
+def departures(trial: Trial, model: nn.Module, *, classes: int, size: int) -> Iterator[str]:
+    """Where a dense trial uses timm's own weights, which `model` has, otherwise than timm tests them, one note each."""
     config = getattr(model, "pretrained_cfg", None) or {}
     if config.get("num_classes", classes) != classes:
         yield f"timm's weights tell {config['num_classes']} classes apart: the dense network's classifier is untrained"
+    if trial.dataset.root is None:
+        return  # images as they are, at no crop
     pixels = config.get("test_input_size") or config.get("input_size") or (3, size, size)
     timms = config.get("crop_pct", DEFAULT_CROP_PCT), config.get("interpolation", "bicubic"), pixels[1]
-    ours = crop or DEFAULT_CROP_PCT, "bicubic", size
+    ours = trial.dataset.crop or DEFAULT_CROP_PCT, "bicubic", size
     if timms != ours:
         told = [f"a crop of {share:g}, {how}, {side} pixels" for share, how, side in (timms, ours)]
         yield f"timm tests these weights with {told[0]}; here it is {told[1]}"

@@ -59,7 +59,8 @@ def notes(
     sizes = " or ".join(f"{n:,}" for n in sorted({record.result.test_images for record in records}))
     most: dict[str, int] = {}
     for row in board.rows:
-        most[row.point] = max(row.n, most.get(row.point, 0))
+        if row.comparable:
+            most[row.point] = max(row.n, most.get(row.point, 0))
     several = any(row.n > 1 for row in board.rows)
     if records:
         spread = "Mean ± sample standard deviation over n seeds" if several else "One seed of each row"
@@ -86,7 +87,7 @@ def notes(
         lines.append(f"Best top-1 of each point {best}, second best {second}, whether or not it can be told apart.")
     if any(row.n and (row.failed or row.refused) for row in board.rows if not row.is_dense):
         lines.append("A row with a seed that failed or is refused holds no rank: the others are those that went well.")
-    if any(row.n and row.n < most[row.point] for row in board.rows if not row.is_dense):
+    if any(row.n < most[row.point] for row in board.rows if row.comparable):
         lines.append("A row with fewer seeds than others at its point is marked neither best nor second best.")
     lines.append(
         "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)"

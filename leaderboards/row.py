@@ -116,6 +116,11 @@ class Row:
         return trial.track == "matched" and self.epochs is not None and self.epochs.mean > trial.recipe.epochs + 0.5
 
     @property
+    def comparable(self) -> bool:
+        """False for a row of which a seed failed, and those that went well are left, or that trained for longer."""
+        return bool(self.top1) and not (self.is_dense or self.failed or self.refused or self.over_budget)
+
+    @property
     def n(self) -> int:
         return len(self.entries)
 
@@ -247,13 +252,10 @@ def _with_twin(detail: dict[str, Any]) -> dict[str, Any]:
 
 
 def mark_and_rank(rows: list[Row]) -> None:
-    """Best, second best and rank among the rows of each operating point that can be compared.
-
-    A row of which a seed failed has kept those that went well, and one over the board's budget has trained for longer.
-    """
+    """Best, second best and rank among the rows of each operating point that can be compared."""
     points: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if row.top1 is not None and not (row.is_dense or row.failed or row.refused or row.over_budget):
+        if row.comparable:
             points[row.point].append(row)
     for group in points.values():
         scores = [{e.record.trial.seed: e.record.result.top1 for e in row.entries} for row in group]

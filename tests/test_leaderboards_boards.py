@@ -116,7 +116,8 @@ def test_who_trains_beyond_the_budget_holds_no_rank(tmp_path: Path) -> None:
         "a": ((1, 1), "best"),
         "b": ((2, 2), "second"),
     }
-    assert "more epochs than that, and so hold no rank: long at 50 % (200)" in "\n".join(notes(board))
+    said = "\n".join(notes(board))
+    assert "more epochs than that, and so hold no rank: long at 50 % (200)" in said and "marked neither" not in said
 
 
 def test_an_operating_point_alone_keeps_the_dense_network_and_what_cuts_nothing(tmp_path: Path) -> None:

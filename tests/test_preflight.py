@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench import launch, suite
+from bench import launch, registry, suite
 from bench.errors import UserError
 from bench.method import MethodError
 from bench.running import preflight
@@ -52,6 +52,14 @@ def test_a_method_that_cannot_work_on_the_backbone_is_told_of_before_the_dense_n
     assert line.startswith(RATES)
     with pytest.raises(MethodError, match=RATES):  # nothing else would come of it
         preflight.check(trials(tmp_path, "[{dcff: {rates: [0.5, 0.5]}}]"), None)
+
+
+def test_what_goes_wrong_otherwise_is_left_to_the_trial(tmp_path, monkeypatch):
+    def broken(self, model, groups):
+        raise KeyError("a plugin's own mistake")
+
+    monkeypatch.setattr(registry.methods()["dcff"], "check", broken)
+    assert preflight.check(trials(tmp_path, "[dcff]"), None) == []
 
 
 def test_where_something_is_done_the_rest_is_only_told_of(tmp_path):

@@ -105,14 +105,25 @@ def test_departures_from_how_timm_tests_its_weights_are_told():
         "interpolation": "bilinear",
         "input_size": (3, 224, 224),
     }
-    untrained, tested = weights.departures(model, classes=10, size=64, crop=None)
+    trial = Trial(
+        dataset=DataSpec(name="imagefolder", root="images"),
+        backbone=BackboneSpec(name="resnet18"),
+        dense=DenseSpec(pretrained=True),
+        method=MethodSpec(name="dense"),
+        recipe=Recipe(epochs=0, lr=0.1),
+    )
+    untrained, tested = weights.departures(trial, model, classes=10, size=64)
     assert untrained == "timm's weights tell 1000 classes apart: the dense network's classifier is untrained"
     assert tested.startswith(
         "timm tests these weights with a crop of 0.95, bilinear, 224 pixels; here it is a crop of 0.875"
     )
     same = {"num_classes": 10, "crop_pct": 0.9, "interpolation": "bicubic", "input_size": (3, 64, 64)}
     model.pretrained_cfg = same
-    assert list(weights.departures(model, classes=10, size=64, crop=0.9)) == []
+    cropped = trial.model_copy(update={"dataset": DataSpec(name="imagefolder", root="images", crop=0.9)})
+    assert list(weights.departures(cropped, model, classes=10, size=64)) == []
+    whole = trial.model_copy(update={"dataset": DataSpec(name="digits")})  # tested on whole images
+    model.pretrained_cfg = same | {"crop_pct": 0.5}
+    assert list(weights.departures(whole, model, classes=10, size=64)) == []
 
 
 def test_a_baseline_brings_the_normalisation_that_it_was_trained_with(tmp_path):

@@ -121,7 +121,7 @@ def shape(name: str) -> tuple[int, int, int]:
 def fingerprint(root: str | Path) -> str:
     """What stands for an image folder's content in a trial's key: a hash of all relative file names and sizes.
 
-    Hidden files do not count. Raises DataError for a link that leads nowhere.
+    Those that a desktop leaves behind do not count. Raises DataError for a link that leads nowhere.
     """
     sizes = {}
     way = {os.fspath(root): {os.path.realpath(root)}}  # a link that leads back to it is not followed
@@ -130,13 +130,16 @@ def fingerprint(root: str | Path) -> str:
         inside = {name: os.path.realpath(os.path.join(folder, name)) for name in folders}
         folders[:] = [name for name in folders if inside[name] not in above]
         way |= {os.path.join(folder, name): above | {inside[name]} for name in folders}
-        for path in (os.path.join(folder, file) for file in files if not file.startswith(".")):
+        for path in (os.path.join(folder, file) for file in files if file not in LITTER):
             try:
                 sizes[os.path.relpath(path, root).replace(os.sep, "/")] = os.path.getsize(path)
             except FileNotFoundError as error:
                 raise DataError(f"{path} is a link that leads nowhere: mend it, or take it away") from error
     text = "\n".join(f"{name} {size}" for name, size in sorted(sizes.items()))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 def check(spec: DataSpec) -> None:

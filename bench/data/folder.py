@@ -198,8 +198,6 @@ def _label_by_class_folder(reader: Any, folder: Path) -> None:
     if astray := next((place[0] for place in places if len(place) == 1), None):
         raise DataError(f"{folder / astray} lies in no class folder: move it into one, or take it away")
     names = sorted({place[0] for place in places}, key=lambda name: (natural_key(name), name))
-    if len(names) < 2:
-        raise DataError(f"{folder} has one class alone, {names[0]}: put the images of each into a folder of its own")
     reader.class_to_idx = {name: i for i, name in enumerate(names)}
     reader.samples = [
         (file, reader.class_to_idx[place[0]]) for (file, _), place in zip(reader.samples, places, strict=True)
@@ -208,6 +206,8 @@ def _label_by_class_folder(reader: Any, folder: Path) -> None:
 
 def _classes(names: list[str], spec: DataSpec, root: Path) -> tuple[int, list[int]]:
     """How many classes the network tells apart, and the label of each folder."""
+    if spec.classes is None and len(names) < 2:
+        raise DataError(f"{root} has one class alone, {names[0]}: put the images of each into a folder of its own")
     if spec.classes is None:
         return len(names), list(range(len(names)))
     known = {name: i for i, name in enumerate(ImageNetInfo(spec.classes).label_names())}

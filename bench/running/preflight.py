@@ -10,6 +10,7 @@ from torch import nn
 
 from bench import channels, data, registry, weights
 from bench.anatomy import Anatomy
+from bench.errors import UserError
 from bench.method import Group, MethodError
 from bench.spec import DENSE, Trial
 
@@ -38,12 +39,16 @@ def check(trials: Iterable[Trial], out: Path | None) -> list[str]:
                 weights.dense(trial, **shape)
             continue
         place = name + trial.backbone.model_dump_json()
-        if place not in networks:
-            networks[place] = _looked_at(weights.fresh(trial, **shape), found)
         what = trial.method.model_dump_json() + place
-        if what not in refusals:
+        if what in refusals:
+            continue
+        try:
+            if place not in networks:
+                networks[place] = _looked_at(weights.fresh(trial, **shape), found)
             reason = _refusal(trial, *networks[place])
-            refusals[what] = reason and f"{trial.method.name} cannot work on {trial.backbone.name}: {reason}"
+        except Exception:  # the trial says it, and more of it
+            reason = ""
+        refusals[what] = reason and f"{trial.method.name} cannot work on {trial.backbone.name}: {reason}"
     told = [reason for reason in refusals.values() if reason]
     if told and len(told) == len(refusals) and not done:
         raise MethodError(told[0])
@@ -57,7 +62,7 @@ def _looked_at(model: nn.Module, loaded: data.Data) -> tuple[nn.Module, list[Gro
     try:
         groups = Anatomy(model, example).groups(model)
         channels.check(model, example)
-    except MethodError as error:
+    except UserError as error:
         return model, groups, str(error)
     return model, groups, ""
 
@@ -68,6 +73,6 @@ def _refusal(trial: Trial, model: nn.Module, groups: list[Group] | None, uncut: 
         return uncut
     try:
         method.check(model, groups)
-    except MethodError as error:
+    except UserError as error:
         return str(error)
     return ""
