@@ -14,28 +14,8 @@ if TYPE_CHECKING:
     from bench.method import Amount, Budget, Cost, Count, Group, Member, Method, MethodError, OneShot, Paper, Run, Share
     from bench.trial import run_trial
 
-_HOME = {
-    **dict.fromkeys(
-        (
-            "Amount",
-            "Budget",
-            "Cost",
-            "Count",
-            "Group",
-            "Member",
-            "Method",
-            "MethodError",
-            "OneShot",
-            "Paper",
-            "Run",
-            "Share",
-        ),
-        "bench.method",
-    ),
-    "load_compact": "bench.compact",
-    "run_suite": "bench.launch",
-    "run_trial": "bench.trial",
-}
+_HOME = {"load_compact": "bench.compact", "run_suite": "bench.launch", "run_trial": "bench.trial"}
+"""Where a name is made, if not in bench.method."""
 
 __all__ = [
     "Amount",
@@ -61,6 +41,6 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'bench' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(_HOME.get(name, "bench.method")), name)

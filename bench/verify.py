@@ -126,11 +126,16 @@ def _method(record: Record) -> Iterator[Check]:
         yield Check("refused", f"{spec.name} has no such hyper-parameters: {first_fault(error)}")
 
 
+def _record_of(path: Path, key: str) -> Path:
+    """Where the record of another trial lies, if it lies as the one at `path` does."""
+    return beside(path, "record.json" if path.name == "record.json" else "json", key)
+
+
 def _baseline(path: Path, record: Record) -> Iterator[Check]:
     """What the record says of its dense network, against the record of that trial."""
     if record.trial.baseline is None:
         return
-    file = beside(path, "record.json" if path.name == "record.json" else "json", record.trial.baseline)
+    file = _record_of(path, record.trial.baseline)
     if not file.exists():
         yield Check("note", f"the accuracy of its dense network was not looked at: {file} is not there")
         return
@@ -144,7 +149,7 @@ def _twin(path: Path, record: Record) -> Iterator[Check]:
     """Widths that are copied, against the record that they come from."""
     if record.trial.twin is None:
         return
-    file = beside(path, "record.json" if path.name == "record.json" else "json", record.trial.twin)
+    file = _record_of(path, record.trial.twin)
     if not file.exists():
         yield Check("note", f"the widths of its twin were not looked at: {file} is not there")
         return

@@ -57,10 +57,6 @@ def notes(
     lines += _controls(board)
     lines += settings(board)
     sizes = " or ".join(f"{n:,}" for n in sorted({record.result.test_images for record in records}))
-    most: dict[str, int] = {}
-    for row in board.rows:
-        if row.comparable:
-            most[row.point] = max(row.n, most.get(row.point, 0))
     several = any(row.n > 1 for row in board.rows)
     if records:
         spread = "Mean ± sample standard deviation over n seeds" if several else "One seed of each row"
@@ -85,10 +81,7 @@ def notes(
         )
     if any(row.mark for row in board.rows):
         lines.append(f"Best top-1 of each point {best}, second best {second}, whether or not it can be told apart.")
-    if any(row.n and (row.failed or row.refused) for row in board.rows if not row.is_dense):
-        lines.append("A row with a seed that failed or is refused holds no rank: the others are those that went well.")
-    if any(row.n < most[row.point] for row in board.rows if row.comparable):
-        lines.append("A row with fewer seeds than others at its point is marked neither best nor second best.")
+    lines += _unmarked(board)
     lines.append(
         "MACs: convolutions, linear layers and matrix products of one image (fvcore, 1 MAC = 1)"
         f"{'; changes in % are against the dense network' if trial.dense else ''}."
@@ -152,6 +145,16 @@ def _few_seeds(board: Board) -> list[str]:
             at = lack.capitalize() if len(where) == len(points) else f"At {' and '.join(where)} {lack}"
             lines.append(f"{at}: which of two rows is the better one cannot be told.")
     return lines
+
+
+def _unmarked(board: Board) -> Iterator[str]:
+    """Why a row that has a result holds no rank, or is not marked."""
+    if any(row.n and (row.failed or row.refused) for row in board.rows if not row.is_dense):
+        yield "A row with a seed that failed or is refused holds no rank: the others are those that went well."
+    compared = [row for row in board.rows if row.comparable]
+    most = {row.point: row.n for row in sorted(compared, key=lambda row: row.n)}  # the last one stays
+    if any(row.n < most[row.point] for row in compared):
+        yield "A row with fewer seeds than others at its point is marked neither best nor second best."
 
 
 def _speed(board: Board) -> list[str]:

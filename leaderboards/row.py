@@ -263,7 +263,8 @@ def mark_and_rank(rows: list[Row]) -> None:
         for row, rank in zip(group, ranks(scores, step=image), strict=True):
             row.rank = rank
         # Fewer seeds may be the luckier ones. Marked as printed, so that equal numbers carry the same mark.
-        whole = [row for row in group if row.n == max(row.n for row in group)]
+        most = max(row.n for row in group)
+        whole = [row for row in group if row.n == most]
         means = sorted({round(row.top1.mean, 2) for row in whole if row.top1}, reverse=True)
         for row in whole if len(whole) > 1 else ():
             place = means.index(round(row.top1.mean, 2)) if row.top1 else 2
