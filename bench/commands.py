@@ -85,6 +85,8 @@ def show(arguments: argparse.Namespace) -> int:
         in_run = path.name == "record.json" and path.parents[1].name == "trials"
         folders, key = [path.parents[2] if in_run else path.parent], read_record(path).key
     ours = [path for path in [*RUNS.glob("*"), RESULTS] if path.is_dir()]
+    if not (folders or ours):
+        raise UserError(f"there is no run folder in {RUNS} and no {RESULTS} here: name a folder of records")
     found = leaderboards.read(runfolders.find_all(folders) or ours)
     problems = tell(found.problems)
     print(leaderboards.show(found, key), end="")

@@ -8,6 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from bench import suitefile
 from bench.errors import UserError
 from bench.jsonfile import read_object
 from bench.labels import plain
@@ -62,12 +63,20 @@ def _suite(entry: Entry) -> str:
     name, folder = entry.record.suite, home(entry.path)
     copy, own = folder / SUITE, _own(name)
     text = copy.read_bytes() if copy.is_file() else b""
-    if own.is_file() and text in (b"", own.read_bytes()):
+    if own.is_file() and (not text or _ask_the_same(copy, Path(str(own)))):
         return name
     source = Path(str(read_object(folder / PLAN).get("source", "")))
     if text and source.is_file() and source.read_bytes() == text:
         return str(source)
     return str(copy) if text else f"{name}.yaml"
+
+
+def _ask_the_same(one: Path, other: Path) -> bool:
+    """Whether two suite files differ in comments and layout at most."""
+    try:
+        return suitefile.read(one).values == suitefile.read(other).values
+    except UserError:
+        return False
 
 
 def _own(suite: str) -> Traversable:

@@ -163,6 +163,11 @@ def test_show_finds_a_record_in_runs_and_in_the_reviewed_results(work, capsys):
     assert "no record whose key begins with" in capsys.readouterr().err
 
 
+def test_show_says_where_it_looked(work, capsys):
+    assert cli.main(["show", "0123"]) == 2
+    assert "no run folder in runs and no leaderboards/results here" in capsys.readouterr().err
+
+
 def test_measure_refuses_what_is_no_folder_of_records(work, capsys):
     assert cli.main(["measure", "never"]) == 2
     assert "there is no 'never', here or in runs/" in capsys.readouterr().err

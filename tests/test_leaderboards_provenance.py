@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_its_suite_is_where_it_was_or_the_copy_of_it(tmp_path: Path) -> None:
     assert again() == str(source)  # paths in it are taken from where it lies
     source.write_text("name: changed\n")
     assert again() == str(run / "suite.yaml")
+
+
+def test_a_suite_that_comes_along_is_named_though_its_comments_have_changed(tmp_path: Path) -> None:
+    name = "matched_resnet20"
+    record, copy = make_record(make_trial("dense")).model_copy(update={"suite": name}), tmp_path / "suite.yaml"
+    save(tmp_path, record)
+    text = Path(str(files("bench"))).joinpath("suites", f"{name}.yaml").read_text()
+    for written, told in (("# older\n" + text, name), (text + "compile: true\n", str(copy)), ("name: [", str(copy))):
+        copy.write_text(written)
+        assert f"prunebench run {told} --only" in leaderboards.show(tmp_path, record.key)
 
 
 def test_unknown_and_ambiguous_keys_are_refused(tmp_path: Path) -> None:
