@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from bench import suitefile
@@ -62,13 +61,13 @@ def _suite(entry: Entry) -> str:
     """
     name, folder = entry.record.suite, home(entry.path)
     copy, own = folder / SUITE, _own(name)
-    text = copy.read_bytes() if copy.is_file() else b""
-    if own.is_file() and (not text or _ask_the_same(copy, Path(str(own)))):
+    kept = copy.is_file() and copy.stat().st_size > 0
+    if own.is_file() and (not kept or _ask_the_same(copy, own)):
         return name
     source = Path(str(read_object(folder / PLAN).get("source", "")))
-    if text and source.is_file() and source.read_bytes() == text:
+    if kept and source.is_file() and _ask_the_same(copy, source):
         return str(source)
-    return str(copy) if text else f"{name}.yaml"
+    return str(copy) if kept else f"{name}.yaml"
 
 
 def _ask_the_same(one: Path, other: Path) -> bool:
@@ -79,8 +78,8 @@ def _ask_the_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _own(suite: str) -> Traversable:
-    return files("bench").joinpath("suites", f"{suite}.yaml")
+def _own(suite: str) -> Path:
+    return Path(str(files("bench"))) / "suites" / f"{suite}.yaml"
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
